@@ -1,0 +1,1 @@
+"""The thin proxy: finds the supervisor by name, asks it, and hands out actor handles."""

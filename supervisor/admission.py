@@ -1,0 +1,139 @@
+"""Admission: from a create request to the record of an agent, or one of our errors. Pure checks, nothing is changed."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+from schedulemesh.core.amounts import Amounts, check_one_agent
+from schedulemesh.core.errors import InvalidRequestError
+from schedulemesh.core.messages import MAX_SECONDS, CreateAgent, Environment, check_blob
+from schedulemesh.core.names import check_labels, check_name
+from schedulemesh.core.options import RESOURCE_OPTIONS, check_options, differing, named_amounts, without_resources
+from schedulemesh.core.records import AgentRecord, PoolRecord
+from schedulemesh.core.states import AgentState
+
+POOL_LABEL = "pool"
+_ARGUMENTS = (
+    "actor_args or actor_kwargs (compared as they are pickled, which for sets, and for objects of classes "
+    "that the script itself defines, differs from run to run)"
+)
+MAX_ENVIRONMENT = 256 * 1024
+
+
+def admit(body: CreateAgent, pool: PoolRecord, mesh_namespace: str, now: float) -> AgentRecord:
+    """The record of the agent that is asked for; raises InvalidRequestError for what cannot be."""
+    name = check_name(body.name, "agent name")
+    own_labels = check_labels(body.labels, "labels")
+    decorator = check_options(body.decorator, "@ray.remote options")
+    given = check_options(body.options)
+    options = {**decorator, **given}
+    if not 0 < body.timeout_s <= MAX_SECONDS:
+        raise InvalidRequestError(
+            field="timeout_s", problem=f"must be above 0 and at most {MAX_SECONDS:g}, got {body.timeout_s}"
+        )
+    check_blob(len(body.class_blob), "actor_class")
+    check_blob(len(body.args_blob), "actor_args and actor_kwargs")
+    return AgentRecord(
+        uid=check_name(body.request_id, "request_id"),
+        name=name,
+        pool_uid=pool.uid,
+        pool=pool.name,
+        need=_need(body, pool, decorator, given),
+        labels={**pool.labels, **own_labels, POOL_LABEL: pool.name},
+        own_labels=own_labels,
+        options=without_resources(options),
+        class_name=check_name(body.class_name, "actor_class name"),
+        class_blob=digest(body.class_blob),
+        args_blob=digest(body.args_blob),
+        environment=digest(encode_environment(body.environment)),
+        driver_node=body.environment.node_id,
+        actor_name=check_name(options.get("name") or name, "actor name"),
+        namespace=_namespace(body, options, mesh_namespace),
+        state=AgentState.STARTING,
+        created_at=now,
+        start_deadline=now + body.timeout_s,
+        timeout_s=body.timeout_s,
+        show_output=body.show_output,
+    )
+
+
+def differences(there: AgentRecord, asked: AgentRecord) -> list[str]:
+    """In what the agent that is there is another than the one asked for.
+
+    Classes are compared by name: the pickled bytes of a class defined in a script change from run to run.
+    """
+    same_field = {
+        "pool": there.pool_uid == asked.pool_uid,
+        "actor_class": there.class_name == asked.class_name,
+        _ARGUMENTS: there.args_blob == asked.args_blob,
+        "resources": there.need == asked.need,
+        "labels": there.own_labels == asked.own_labels,
+        "actor name": (there.namespace, there.actor_name) == (asked.namespace, asked.actor_name),
+    }
+    return [field for field, same in same_field.items() if not same] + [
+        f"ray_options[{name!r}]"
+        for name in differing(there.options, asked.options)
+        if name not in ("name", "namespace")
+    ]
+
+
+def encode_environment(environment: Environment) -> bytes:
+    """Canonical bytes: the same environment always has the same hash, and so the same launcher."""
+    try:
+        encoded = msgspec.json.encode(environment, order="deterministic")
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidRequestError(field="runtime_env", problem=f"must be plain data with text keys: {error}") from None
+    if len(encoded) > MAX_ENVIRONMENT:
+        raise InvalidRequestError(
+            field="runtime_env", problem=f"takes {len(encoded):,} bytes, the limit is {MAX_ENVIRONMENT:,}"
+        )
+    return encoded
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def check_grace(grace_s: float) -> float:
+    if not math.isfinite(grace_s) or not 0 <= grace_s <= MAX_SECONDS:
+        raise InvalidRequestError(field="grace_s", problem=f"must be 0 to {MAX_SECONDS:g}, got {grace_s}")
+    return grace_s
+
+
+def check_batch(agents: Sequence[CreateAgent], limit: int) -> None:
+    """Refuse a batch that is too long, or in which two requests have the same id."""
+    if len(agents) > limit:
+        raise InvalidRequestError(field="requests", problem=f"has {len(agents):,} entries, the limit is {limit:,}")
+    if len({agent.request_id for agent in agents}) != len(agents):
+        raise InvalidRequestError(field="requests", problem="has two entries with the same request id")
+
+
+def _need(body: CreateAgent, pool: PoolRecord, decorator: dict[str, object], given: dict[str, object]) -> Amounts:
+    """What the agent gets, layer over layer: the decorator, the pool's default, ray_options, resources."""
+    lowest, lowest_kinds = named_amounts(decorator, "@ray.remote options")
+    named, named_kinds = named_amounts(given, "ray_options")
+    if body.resources is not None:
+        resources = Amounts.parse(body.resources, "resources")
+        need = lowest.overlaid(named, named_kinds).overlaid(resources, body.resources)
+    elif pool.target_agents:
+        need = lowest.overlaid(pool.resources, pool.resources.units).overlaid(named, named_kinds)
+    elif named_kinds or lowest_kinds:
+        need = lowest.overlaid(named, named_kinds)
+    else:
+        raise InvalidRequestError(
+            field="resources",
+            problem=f"must be given: pool {pool.name!r} has no default for an agent (target_agents is 0); "
+            f"pass resources=, or {', '.join(RESOURCE_OPTIONS)} in ray_options",
+        )
+    check_one_agent(need, "resources")
+    return need
+
+
+def _namespace(body: CreateAgent, options: dict[str, object], mesh_namespace: str) -> str:
+    """A user who named the actor looks for it in the driver's own namespace; the mesh's own names stay together."""
+    given = options.get("namespace") or (body.namespace if options.get("name") else "") or mesh_namespace
+    return check_name(given, "namespace")

@@ -1,0 +1,127 @@
+"""The agents' desk: answers what clients ask about agents, and refuses what pools or nodes cannot hold."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from schedulemesh.core.amounts import Amounts
+from schedulemesh.core.errors import AgentExistsError, InvalidRequestError, NoNodeFitsError
+from schedulemesh.core.messages import CreateAgent, DeleteAgent, ListAgents, Reply
+from schedulemesh.core.names import launcher_name
+from schedulemesh.core.records import AgentRecord, key_of
+from schedulemesh.core.states import ENDED, Goal
+from schedulemesh.supervisor.admission import admit, check_grace, differences, digest, encode_environment
+from schedulemesh.supervisor.books import Agent, Books
+from schedulemesh.supervisor.effects import Decision, Note, Write
+from schedulemesh.supervisor.lifecycle import Lifecycle, created
+from schedulemesh.supervisor.views import agent_info
+
+
+class AgentDesk:
+    """Handles requests about agents. A method raises one of our errors to refuse, and has then changed nothing."""
+
+    def __init__(self, books: Books, lifecycle: Lifecycle, *, mesh: str, namespace: str) -> None:
+        self._books = books
+        self._lifecycle = lifecycle
+        self._mesh = mesh
+        self._namespace = namespace
+
+    def create(self, body: CreateAgent, now: float, out: Decision) -> Reply | None:
+        """The reply, or None while the agent is starting."""
+        again = self._books.agent_asked_by(body.request_id, body.name)
+        if again is not None and again.record.pool != body.pool:
+            problem = f"was used before, for pool {again.record.pool!r}; take a new one"
+            raise InvalidRequestError(field="request_id", problem=problem)
+        if again is not None:
+            return self._creation(again, body.request_id)
+        pool = self._books.active_pool(body.pool)
+        record = admit(body, pool, self._namespace, now)
+        there = self._books.living(record.name)
+        if there is not None:
+            return self._existing(there, record, body.request_id)
+        self._check_names(record)
+        self._books.ledger.check_room(pool, record.name, record.need)
+        self._check_nodes(record, overcommit=pool.overcommit)
+        agent = Agent(record, now)
+        for blob in (body.class_blob, body.args_blob, encode_environment(body.environment)):
+            if not self._books.kits[digest(blob)]:
+                out.writes.append(Write(key_of("blob", digest(blob)), blob))
+        self._books.add(agent)
+        self._books.save(agent, out)
+        self._books.wait(record.uid, body.request_id, creates=True)
+        self._lifecycle.begin(agent, out)
+        out.notes.append(Note("agent_admitted", {"agent": record.name, "pool": pool.name, "holds": str(record.need)}))
+        return None
+
+    def get(self, name: str) -> Reply:
+        return Reply(result={"agent": agent_info(self._books.agent(name).record)})
+
+    def list(self, body: ListAgents) -> Reply:
+        pools = [self._books.pool(body.pool)] if body.pool is not None else list(self._books.pools.values())
+        agents = chain.from_iterable(self._books.members(pool) for pool in pools)
+        wanted = body.labels.items()
+        return Reply(result={"agents": [agent_info(a.record) for a in agents if wanted <= a.record.labels.items()]})
+
+    def delete(self, request_id: str, body: DeleteAgent, now: float, out: Decision) -> Reply | None:
+        """The reply, or None until the end was observed."""
+        grace_s = check_grace(body.grace_s)
+        agent = self._books.agent_asked_by(request_id, body.name) or self._books.agent(body.name)
+        record = agent.record
+        if record.state in ENDED:
+            if request_id not in record.stopped_by:  # or a retry would end the next agent of this name
+                self._books.dismiss(agent)
+                self._books.remember(record, request_id)
+                self._books.save(agent, out)
+            return Reply(result={"agent": agent_info(record)})
+        self._books.wait(record.uid, request_id)
+        if request_id not in record.stopped_by:
+            self._books.remember(record, request_id)
+            out.notes.append(Note("agent_deleting", {"agent": record.name, "state": record.state.value}))
+            self._lifecycle.delete(agent, grace_s, force=body.force, now=now, out=out)
+        return None
+
+    def _creation(self, agent: Agent, request_id: str) -> Reply | None:
+        if agent.record.started_at is None and agent.record.state not in ENDED:
+            self._books.wait(agent.record.uid, request_id, creates=True)
+            return None
+        return created(agent.record, request_id)
+
+    def _existing(self, there: Agent, asked: AgentRecord, request_id: str) -> Reply | None:
+        """Someone has the name. The same agent is handed out if that was wanted, but nothing is created."""
+        differs = differences(there.record, asked)
+        leaving = there.record.goal in (Goal.STOP, Goal.GIVE_UP)
+        if not asked.options.get("get_if_exists") or differs or leaving:
+            raise AgentExistsError(agent=asked.name, state=there.record.state.value, differs=differs)
+        if there.record.started_at is None:
+            self._books.wait(there.record.uid, request_id, creates=True)
+            return None
+        return Reply(result={"agent": agent_info(there.record), "created": False})
+
+    def _check_names(self, record: AgentRecord) -> None:
+        own = record.actor_name == self._mesh or record.actor_name.startswith(launcher_name(self._mesh, ""))
+        if own and record.namespace == self._namespace:
+            raise InvalidRequestError(
+                field="name", problem=f"{record.actor_name!r} is a name of the mesh's own; take another"
+            )
+        holder = self._books.holder_of(record.namespace, record.actor_name)
+        if holder is not None:
+            raise InvalidRequestError(
+                field="ray_options['name']",
+                problem=f"{record.actor_name!r} is the actor name of agent {holder.record.name!r} "
+                f"in namespace {record.namespace!r}",
+            )
+
+    def _check_nodes(self, record: AgentRecord, *, overcommit: bool) -> None:
+        nodes = self._lifecycle.cluster.nodes
+        if overcommit or any(record.need.fits_in(node.total) for node in nodes):
+            return
+        largest: dict[str, int] = {}
+        for node in nodes:
+            for kind, value in node.total.units.items():
+                largest[kind] = max(largest.get(kind, 0), value)
+        raise NoNodeFitsError(
+            agent=record.name,
+            asked=record.need.as_dict(),
+            nodes=len(nodes),
+            largest=Amounts(largest).as_dict(record.need),
+        )

@@ -1,0 +1,395 @@
+"""The books: every record and index of the mesh, and the one place where they change together.
+
+Knows which agents and pools there are, who waits for whom, and what is due when. Decides nothing: the desks
+(`pools`, `agents`) and `lifecycle` decide and tell the books, which note the write that goes with each change.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from schedulemesh.core import records
+from schedulemesh.core.errors import AgentNotFoundError, InvalidRequestError, PoolNotFoundError
+from schedulemesh.core.names import check_name, close_matches
+from schedulemesh.core.records import AgentRecord, MeshRecord, PoolRecord, key_of
+from schedulemesh.core.states import ENDED, AgentState, Goal, MeshState, PoolState
+from schedulemesh.supervisor.effects import Decision, Write
+from schedulemesh.supervisor.ledger import Ledger
+
+HISTORY_MAX = 1000
+"""Ended agents (and deleted pools) that are kept, so that a late retry or a look-up still finds them."""
+HISTORY_S = 3600.0
+REMEMBERED_REQUESTS = 128
+"""Request ids a record remembers: far more than clients that wait for one agent or pool at the same time."""
+_STALE_MAX = 1000
+"""Deadlines that came to nothing and are still in the heap, behind one that holds, beyond as many as there are agents.
+Then it is made anew: so the cost of that is borne by as many decisions as there are agents."""
+_STORY = 16
+_USED = "was used before, about {}; take a new one"
+NO_NEWS = (-1, -1)
+"""Nothing has been seen of the actor yet; less than any (restarts, phase)."""
+
+
+class Waiter(NamedTuple):
+    """Someone who waits for an agent, a pool or the mesh. `creates`: for its start, else for its end."""
+
+    request_id: str
+    creates: bool
+
+
+class Agent:
+    """An agent's record, and what is known of it only while this process lives."""
+
+    __slots__ = ("attempt", "changed_at", "dropped", "launching", "news", "record", "story")
+
+    def __init__(self, record: AgentRecord, now: float) -> None:
+        self.record = record
+        self.attempt = 0
+        self.launching = False
+        self.news = NO_NEWS
+        self.dropped: set[str] = set()
+        """Actors that Ray dropped before it had begun to make them; one a launch at most."""
+        self.changed_at = now
+        self.story: deque[str] = deque([record.state.value], maxlen=_STORY)
+
+
+class Books:
+    """All state of one mesh. Nothing here touches the outside: changes are noted in a Decision."""
+
+    def __init__(self, headroom: float) -> None:
+        self.mesh = MeshRecord()
+        self.ledger = Ledger(headroom)
+        self.pools: dict[str, PoolRecord] = {}
+        self._pools_by_uid: dict[str, PoolRecord] = {}
+        self.old_pools: OrderedDict[str, PoolRecord] = OrderedDict()
+        self.agents: dict[str, Agent] = {}
+        self.counts: Counter[AgentState] = Counter()
+        self.kits: Counter[str] = Counter()
+        self._latest: dict[str, str] = {}
+        self._members: dict[str, dict[str, None]] = {}
+        self._actor_names: dict[tuple[str, str], str] = {}
+        self._ended: OrderedDict[str, float] = OrderedDict()
+        self._last_end = 0.0
+        self._deadlines: list[tuple[float, str]] = []
+        self._waiting: dict[str, dict[Waiter, None]] = {}
+        self._drained: list[PoolRecord] = []
+        # Which requests were about which pool or agent: two maps, as an id that a client reuses must not mix them.
+        self._asked_of_pools: dict[str, str] = {}
+        self._asked_of_agents: dict[str, str] = {}
+
+    # -- finding ------------------------------------------------------------------------------------------------
+
+    def pool(self, name: str) -> PoolRecord:
+        """The pool of that name, in use or being deleted; raises PoolNotFoundError."""
+        pool = self.pools.get(check_name(name, "pool name"))
+        if pool is None:
+            raise PoolNotFoundError(pool=name, close=close_matches(name, self.pools))
+        return pool
+
+    def active_pool(self, name: str) -> PoolRecord:
+        """The pool of that name, if it and the mesh take changes; raises PoolNotFoundError or InvalidRequestError."""
+        self.check_serving()
+        pool = self.pool(name)
+        if pool.state is not PoolState.ACTIVE:
+            raise PoolNotFoundError(pool=name)
+        return pool
+
+    def check_serving(self) -> None:
+        if self.mesh.state is not MeshState.SERVING:
+            problem = "is being stopped and takes nothing new; connect() starts another when it has ended"
+            raise InvalidRequestError(field="mesh", problem=problem)
+
+    def pool_asked_by(self, request_id: str, name: str) -> PoolRecord | None:
+        """The pool that this request created, resized or deleted before; a retry is answered from it.
+
+        Raises InvalidRequestError if that was a pool of another name: then it is no retry.
+        """
+        uid = self._asked_of_pools.get(request_id)
+        pool = (self.old_pools.get(uid) or self._pools_by_uid.get(uid)) if uid else None
+        if pool is not None and pool.name != name:
+            raise InvalidRequestError(field="request_id", problem=_USED.format(f"pool {pool.name!r}"))
+        return pool
+
+    def agent_asked_by(self, request_id: str, name: str) -> Agent | None:
+        """The agent that this request created or deleted before; otherwise as `pool_asked_by`."""
+        agent = self.agents.get(self._asked_of_agents.get(request_id, ""))
+        if agent is not None and agent.record.name != name:
+            raise InvalidRequestError(field="request_id", problem=_USED.format(f"agent {agent.record.name!r}"))
+        return agent
+
+    def agent(self, name: str) -> Agent:
+        """The latest agent of that name, ended or not; raises AgentNotFoundError."""
+        uid = self._latest.get(check_name(name, "agent name"))
+        if uid is None:
+            raise AgentNotFoundError(agent=name, close=close_matches(name, self._latest))
+        return self.agents[uid]
+
+    def living(self, name: str) -> Agent | None:
+        uid = self._latest.get(name)
+        agent = self.agents[uid] if uid else None
+        return agent if agent and agent.record.state not in ENDED else None
+
+    def holder_of(self, namespace: str, actor_name: str) -> Agent | None:
+        """The living agent whose actor has this Ray name."""
+        uid = self._actor_names.get((namespace, actor_name))
+        return self.agents[uid] if uid else None
+
+    def members(self, pool: PoolRecord) -> Iterator[Agent]:
+        """The pool's agents that are there or failed; those that were asked to go and went are not listed."""
+        return (self.agents[uid] for uid in self._members.get(pool.uid, ()))
+
+    def children(self, pool: PoolRecord) -> list[Agent]:
+        """The pool's agents that hold capacity."""
+        return [self.agents[uid] for uid in self.ledger.account(pool.uid).holds]
+
+    # -- changing -----------------------------------------------------------------------------------------------
+
+    def open_pool(self, pool: PoolRecord) -> None:
+        self.pools[pool.name] = pool
+        self._pools_by_uid[pool.uid] = pool
+        self._members[pool.uid] = {}
+        self.ledger.open(pool)
+        for request_id in (pool.uid, *pool.changed_by):
+            self._asked_of_pools[request_id] = pool.uid
+
+    def close_pool(self, pool: PoolRecord, now: float, out: Decision) -> None:
+        """The pool is empty and goes; its record stays for a while, to answer late retries."""
+        pool.state = PoolState.DELETED
+        pool.ended_at = now
+        self.ledger.close(pool.uid)
+        del self._members[pool.uid]
+        del self.pools[pool.name], self._pools_by_uid[pool.uid]
+        self.save_pool(pool, out)
+        self.keep_old_pool(pool)
+        while len(self.old_pools) > HISTORY_MAX:
+            self._forget_pool(next(iter(self.old_pools)), out)
+
+    def drained(self) -> list[PoolRecord]:
+        """Take the pools that are being deleted and have just become empty."""
+        taken, self._drained = self._drained, []
+        return taken
+
+    def drain(self, pool: PoolRecord) -> None:
+        """The pool is to go: it is drained now, or with the end of its last agent."""
+        pool.state = PoolState.DELETING
+        if not self.ledger.account(pool.uid).holds:
+            self._drained.append(pool)
+
+    def keep_old_pool(self, pool: PoolRecord) -> None:
+        self.old_pools[pool.uid] = pool
+        for request_id in (pool.uid, *pool.changed_by):
+            self._asked_of_pools[request_id] = pool.uid
+
+    def add(self, agent: Agent) -> None:
+        """Enter a living agent: its hold, its names, its launch kit, its deadline."""
+        record = agent.record
+        self.ledger.book(record.pool_uid, record.uid, record.need)
+        self._actor_names[record.namespace, record.actor_name] = record.uid
+        if record.goal is Goal.START:
+            self.kits.update(_kit(record))
+        self._enter(agent)
+        self.schedule(agent)
+
+    def add_ended(self, agent: Agent) -> None:
+        """Enter an agent that has ended, when coming back from the store: in the order of their ends, then the living.
+
+        So whoever is entered last has the name.
+        """
+        self._enter(agent)
+        self._ended[agent.record.uid] = self._last_end = agent.record.ended_at
+
+    def move(self, agent: Agent, state: AgentState, why: str, now: float) -> None:
+        """Set the state; `why` goes into the agent's story."""
+        record = agent.record
+        if state is not record.state:
+            self.counts[record.state] -= 1
+            self.counts[state] += 1
+            record.state = state
+            agent.story.append(f"{why} > {state.value}")
+        agent.changed_at = now
+
+    def aim(self, agent: Agent, goal: Goal, out: Decision) -> None:
+        """Set the goal. The launch kit is dropped when the agent will not be launched again."""
+        record = agent.record
+        if record.goal is Goal.START and goal is not Goal.START:
+            self._drop_kit(record, out)
+        record.goal = goal
+
+    def end(self, agent: Agent, now: float, out: Decision) -> None:
+        """The agent's end was observed: give its hold back, free its names, keep its record for a while."""
+        record = agent.record
+        # Ends keep their order when the clock steps back, for those who come back from the store.
+        self._last_end = record.ended_at = max(now, math.nextafter(self._last_end, math.inf))
+        self.ledger.release(record.pool_uid, record.uid)
+        pool = self._pools_by_uid[record.pool_uid]
+        if pool.state is PoolState.DELETING:
+            self.drain(pool)
+        del self._actor_names[record.namespace, record.actor_name]
+        if record.state is AgentState.STOPPED or record.stopped_by:
+            self.dismiss(agent)
+        self.save(agent, out)
+        if record.goal is Goal.START:
+            self._drop_kit(record, out)
+        self._ended[record.uid] = record.ended_at
+        self._trim_history(now, out)
+
+    def dismiss(self, agent: Agent) -> None:
+        """List an ended agent no longer; it can still be looked up by name for a while."""
+        agent.record.dismissed = True
+        self._members.get(agent.record.pool_uid, {}).pop(agent.record.uid, None)
+
+    def remember(self, record: AgentRecord | PoolRecord, request_id: str) -> None:
+        """Note that this request was about that agent or pool, so that a retry finds it."""
+        if isinstance(record, AgentRecord):
+            asked_by, index = record.stopped_by, self._asked_of_agents
+        else:
+            asked_by, index = record.changed_by, self._asked_of_pools
+        asked_by.append(request_id)
+        for forgotten in asked_by[:-REMEMBERED_REQUESTS]:
+            index.pop(forgotten, None)
+        del asked_by[:-REMEMBERED_REQUESTS]
+        index[request_id] = record.uid
+
+    def save(self, agent: Agent, out: Decision) -> None:
+        out.writes.append(Write(key_of("agent", agent.record.uid), records.encode(agent.record)))
+
+    def save_pool(self, pool: PoolRecord, out: Decision) -> None:
+        out.writes.append(Write(key_of("pool", pool.uid), records.encode(pool)))
+
+    def save_mesh(self, out: Decision) -> None:
+        out.writes.append(Write(records.MESH_KEY, records.encode(self.mesh)))
+
+    # -- waiting ------------------------------------------------------------------------------------------------
+
+    def wait(self, uid: str, request_id: str, *, creates: bool = False) -> None:
+        self._waiting.setdefault(uid, {})[Waiter(request_id, creates)] = None
+
+    def waiters(self, uid: str, *, creates: bool = False) -> list[Waiter]:
+        """Take those who wait for an end, or those who wait for a start; the others go on waiting."""
+        waiting = self._waiting.pop(uid, {})
+        left = {waiter: None for waiter in waiting if waiter.creates is not creates}
+        if left:
+            self._waiting[uid] = left
+        return [waiter for waiter in waiting if waiter.creates is creates]
+
+    # -- deadlines ----------------------------------------------------------------------------------------------
+
+    def schedule(self, agent: Agent) -> None:
+        due = _deadline(agent.record)
+        if due is not None:
+            heapq.heappush(self._deadlines, (due, agent.record.uid))
+        if len(self._deadlines) > 2 * len(self.agents) + _STALE_MAX:
+            every = ((_deadline(one.record), uid) for uid, one in self.agents.items())
+            self._deadlines = [(due, uid) for due, uid in every if due is not None]
+            heapq.heapify(self._deadlines)
+
+    def due(self, now: float) -> Iterator[Agent]:
+        """The agents whose deadline has come, each once."""
+        taken = set()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            moment, uid = heapq.heappop(self._deadlines)
+            agent = self.agents.get(uid)
+            if agent is not None and _deadline(agent.record) == moment and uid not in taken:
+                taken.add(uid)  # the same deadline may have been scheduled twice
+                yield agent
+
+    def next_deadline(self) -> float | None:
+        while self._deadlines:
+            moment, uid = self._deadlines[0]
+            agent = self.agents.get(uid)
+            if agent is not None and _deadline(agent.record) == moment:
+                return moment
+            heapq.heappop(self._deadlines)
+        return None
+
+    # -- history ------------------------------------------------------------------------------------------------
+
+    def _enter(self, agent: Agent) -> None:
+        record = agent.record
+        earlier = self._latest.get(record.name)
+        self.agents[record.uid] = agent
+        self.counts[record.state] += 1
+        for request_id in (record.uid, *record.stopped_by):
+            self._asked_of_agents[request_id] = record.uid
+        if earlier is not None:  # a failed namesake is superseded: listed no longer, kept for retries
+            self._members.get(self.agents[earlier].record.pool_uid, {}).pop(earlier, None)
+        self._latest[record.name] = record.uid
+        listed = record.state is not AgentState.STOPPED and not record.dismissed
+        if listed and record.pool_uid in self._members:
+            self._members[record.pool_uid][record.uid] = None
+
+    def _trim_history(self, now: float, out: Decision) -> None:
+        while self._ended:
+            uid, ended_at = next(iter(self._ended.items()))
+            if len(self._ended) <= HISTORY_MAX and ended_at > now - HISTORY_S:
+                return
+            self._forget_agent(uid, out)
+
+    def _forget_agent(self, uid: str, out: Decision) -> None:
+        agent = self.agents.pop(uid)
+        record = agent.record
+        self.counts[record.state] -= 1
+        self._ended.pop(uid, None)
+        self._members.get(record.pool_uid, {}).pop(uid, None)
+        for request_id in (uid, *record.stopped_by):
+            self._asked_of_agents.pop(request_id, None)
+        if self._latest.get(record.name) == uid:
+            del self._latest[record.name]
+        out.writes.append(Write(key_of("agent", uid), None))
+
+    def _forget_pool(self, uid: str, out: Decision) -> None:
+        pool = self.old_pools.pop(uid)
+        for request_id in (uid, *pool.changed_by):
+            self._asked_of_pools.pop(request_id, None)
+        out.writes.append(Write(key_of("pool", uid), None))
+
+    def _drop_kit(self, record: AgentRecord, out: Decision) -> None:
+        for blob in _kit(record):
+            self.kits[blob] -= 1
+            if not self.kits[blob]:
+                del self.kits[blob]
+                out.writes.append(Write(key_of("blob", blob), None))
+
+    def check(self) -> None:
+        """Assert what must hold after every step; used by tests and cheap enough to call from a debugger."""
+        self.ledger.check()
+        holding = {uid for uid, agent in self.agents.items() if agent.record.state not in ENDED}
+        booked = {uid for pool in self.pools.values() for uid in self.ledger.account(pool.uid).holds}
+        if holding != booked:
+            raise AssertionError(f"holding states {holding ^ booked} disagree with holds")
+        names = [self.agents[uid].record.name for uid in holding]
+        if len(names) != len(set(names)):
+            raise AssertionError(f"a name has two living agents: {sorted(names)}")
+        if set(self._actor_names.values()) != holding:
+            raise AssertionError("an actor name is kept without an agent, or the other way round")
+        counted = Counter(agent.record.state for agent in self.agents.values())
+        if +counted != +self.counts:
+            raise AssertionError(f"counts say {self.counts}, there are {counted}")
+        kits: Counter[str] = Counter()
+        for uid in holding:
+            if self.agents[uid].record.goal is Goal.START:
+                kits.update(_kit(self.agents[uid].record))
+        if kits != self.kits:
+            raise AssertionError("launch kits are kept for agents that need none, or missing for some that do")
+        going = [pool for pool in self.pools.values() if pool.state is PoolState.DELETING]
+        if not all(self.ledger.account(pool.uid).holds for pool in going):
+            raise AssertionError(f"one of the pools {going} is to go, is empty, and is still there")
+        ended = {uid for uid, agent in self.agents.items() if agent.record.state in ENDED}
+        if ended != set(self._ended) or len(ended) > HISTORY_MAX:
+            raise AssertionError(f"history holds {len(self._ended)}, {len(ended)} agents have ended")
+
+
+def _kit(record: AgentRecord) -> tuple[str, str, str]:
+    return record.class_blob, record.args_blob, record.environment
+
+
+def _deadline(record: AgentRecord) -> float | None:
+    if record.state is AgentState.STARTING:
+        return record.start_deadline
+    if record.state is AgentState.STOPPING:
+        return record.stop_deadline
+    return None

@@ -1,0 +1,102 @@
+"""Events: everything the core is ever told. Requests from clients, and observations of what really happened."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from schedulemesh.core.amounts import Amounts
+from schedulemesh.core.messages import Request
+
+
+class Event(msgspec.Struct, frozen=True, tag=True):
+    """One thing the core is told."""
+
+
+class Asked(Event, frozen=True):
+    """A client's request. The same request may be asked again; it gets the first answer."""
+
+    request: Request
+
+
+class ActorPhase(str, Enum):
+    """Where Ray has an actor, in Ray's own order."""
+
+    PENDING = "pending"
+    RESTARTING = "restarting"
+    ALIVE = "alive"
+    DEAD = "dead"
+
+
+class ActorSeen(Event, frozen=True):
+    """What Ray's actor table says of one actor that carries our label. `uid` is the agent it was made for.
+
+    `pid` is set from the moment a process runs its constructor. `cause` is Ray's reason of death. `unmade`: it is
+    dead without ever having had a start, because the launcher that asked for it ended before Ray had begun.
+    """
+
+    uid: str
+    actor_id: str
+    name: str
+    namespace: str
+    phase: ActorPhase
+    restarts: int
+    node_id: str | None
+    pid: int | None
+    cause: str | None
+    unmade: bool = False
+
+
+class TableRead(Event, frozen=True):
+    """The whole actor table, as far as it is ours, asked for at `asked_at`. What is not in it was not there then."""
+
+    actors: tuple[ActorSeen, ...]
+    asked_at: float
+    traceless: frozenset[str] = frozenset()
+    """Ids of actors that were asked for and have no row at all. Ray keeps the rows of those that ended."""
+
+
+class LaunchReady(Event, frozen=True):
+    """The launcher saw the constructor finish. Node and pid are what Ray's table said at that moment."""
+
+    uid: str
+    attempt: int
+    actor_id: str
+    node_id: str | None = None
+    pid: int | None = None
+
+
+class LaunchFailed(Event, frozen=True):
+    """The launcher could not bring the agent up and has left no living actor. `cause` is for the user to read."""
+
+    uid: str
+    attempt: int
+    cause: str
+
+
+class LaunchLost(Event, frozen=True):
+    """The launcher ended before it answered. Whether an actor exists is not known."""
+
+    uid: str
+    attempt: int
+    cause: str
+
+
+LaunchReport = LaunchReady | LaunchFailed | LaunchLost
+
+
+class Node(msgspec.Struct, frozen=True):
+    node_id: str
+    total: Amounts
+    free: Amounts
+
+
+class ClusterSeen(Event, frozen=True):
+    """The living nodes of the cluster, what they have and what of it Ray has not given out."""
+
+    nodes: tuple[Node, ...]
+
+
+class Tick(Event, frozen=True):
+    """Time has passed; sent when a deadline is due, after a fresh TableRead."""

@@ -1,0 +1,162 @@
+"""The pools' desk: answers what clients ask about pools, and refuses what the ledger cannot bear."""
+
+from __future__ import annotations
+
+from schedulemesh.core.amounts import Amounts, check_one_agent
+from schedulemesh.core.errors import (
+    InvalidRequestError,
+    PoolExistsError,
+    PoolNotEmptyError,
+)
+from schedulemesh.core.messages import CreatePool, DeletePool, Reply, ResizePool
+from schedulemesh.core.names import check_labels, check_name
+from schedulemesh.core.records import PoolRecord
+from schedulemesh.core.states import PoolState
+from schedulemesh.supervisor.books import Books
+from schedulemesh.supervisor.effects import Answer, Decision, Note
+from schedulemesh.supervisor.ledger import capacity_of
+from schedulemesh.supervisor.lifecycle import Lifecycle
+from schedulemesh.supervisor.views import pool_info
+
+MAX_POOLS = 10_000
+MAX_TARGET = 1_000_000
+DELETE_GRACE_S = 30.0
+"""What each agent gets to end in an orderly way when its pool or mesh is taken down by force."""
+
+
+class PoolDesk:
+    """Handles requests about pools. A method raises one of our errors to refuse, and has then changed nothing."""
+
+    def __init__(self, books: Books, lifecycle: Lifecycle) -> None:
+        self._books = books
+        self._lifecycle = lifecycle
+
+    def create(self, request_id: str, body: CreatePool, now: float, out: Decision) -> Reply:
+        name = check_name(body.name, "pool name")
+        labels = check_labels(body.labels, "labels")
+        resources = Amounts.parse(body.resources, "resources")
+        target = _check_target(body.target_agents)
+        if target:
+            check_one_agent(resources, "resources")
+        again = self._books.pool_asked_by(request_id, name)
+        if again is not None:
+            return self._reply(again, created=True)
+        self._books.check_serving()
+        existing = self._books.pools.get(name)
+        if existing is not None:
+            return self._existing(existing, labels, resources, target, overcommit=body.overcommit)
+        if len(self._books.pools) >= MAX_POOLS:
+            raise InvalidRequestError(field="pool", problem=f"the mesh has {MAX_POOLS:,} pools, which is the limit")
+        if not body.overcommit:
+            self._books.ledger.check_cluster(name, capacity_of(resources, target), instead_of=Amounts())
+        pool = PoolRecord(
+            uid=request_id,
+            name=name,
+            labels=labels,
+            resources=resources,
+            target_agents=target,
+            overcommit=body.overcommit,
+            state=PoolState.ACTIVE,
+            created_at=now,
+        )
+        self._books.open_pool(pool)
+        self._books.save_pool(pool, out)
+        out.notes.append(Note("pool_created", {"pool": name, "capacity": str(capacity_of(resources, target))}))
+        return self._reply(pool, created=True)
+
+    def get(self, name: str) -> Reply:
+        return self._reply(self._books.pool(name))
+
+    def list(self) -> Reply:
+        return Reply(
+            result={"pools": [pool_info(p, self._books.ledger.account(p.uid)) for p in self._books.pools.values()]}
+        )
+
+    def resize(self, request_id: str, body: ResizePool, out: Decision) -> Reply:
+        again = self._books.pool_asked_by(request_id, body.name)
+        if again is not None:
+            return self._reply(again)
+        pool = self._books.active_pool(body.name)
+        resources = pool.resources if body.resources is None else Amounts.parse(body.resources, "resources")
+        target = pool.target_agents if body.target_agents is None else _check_target(body.target_agents)
+        if bool(target) != bool(pool.target_agents) and body.resources is None:
+            meaning = "one agent" if target else "the whole pool"
+            problem = f"changes what resources mean, from now on those of {meaning}: give resources too"
+            raise InvalidRequestError(field="target_agents", problem=problem)
+        if target:
+            check_one_agent(resources, "resources")
+        account = self._books.ledger.account(pool.uid)
+        capacity = capacity_of(resources, target)
+        if not account.used.fits_in(capacity) and not body.force:
+            raise PoolNotEmptyError(
+                pool=pool.name,
+                agents=len(account.holds),
+                used=account.used.as_dict(),
+                capacity=capacity.as_dict(account.used),
+            )
+        if not pool.overcommit:
+            self._books.ledger.check_cluster(pool.name, capacity, instead_of=account.capacity)
+        pool.resources, pool.target_agents = resources, target
+        self._books.ledger.resize(pool.uid, capacity)
+        self._books.remember(pool, request_id)
+        self._books.save_pool(pool, out)
+        out.notes.append(Note("pool_resized", {"pool": pool.name, "capacity": str(capacity)}))
+        return self._reply(pool)
+
+    def delete(self, request_id: str, body: DeletePool, now: float, out: Decision) -> Reply | None:
+        """The reply, or None while the pool's agents are being ended (by force)."""
+        pool = self._books.pool_asked_by(request_id, body.name) or self._books.pool(body.name)
+        if pool.state is PoolState.DELETED:
+            return self._reply(pool)
+        account = self._books.ledger.account(pool.uid)
+        if account.holds and not body.force and pool.state is PoolState.ACTIVE:
+            raise PoolNotEmptyError(
+                pool=pool.name, agents=len(account.holds), used=account.used.as_dict(), capacity=Amounts().as_dict()
+            )
+        if request_id not in pool.changed_by:
+            self._books.remember(pool, request_id)
+        if pool.state is PoolState.ACTIVE:
+            self._books.drain(pool)
+            out.notes.append(Note("pool_deleting", {"pool": pool.name, "agents": len(account.holds)}))
+            for agent in self._books.children(pool):
+                self._lifecycle.delete(agent, DELETE_GRACE_S, force=False, now=now, out=out)
+        self._books.save_pool(pool, out)
+        self._books.wait(pool.uid, request_id)
+        return None
+
+    def resume(self) -> None:
+        """After a restart: go on deleting."""
+        for pool in self._books.pools.values():
+            if pool.state is PoolState.DELETING:
+                self._books.drain(pool)
+
+    def settle(self, now: float, out: Decision) -> None:
+        """Close the pools whose last agent has ended, and answer those who waited for that."""
+        for pool in self._books.drained():
+            self._books.close_pool(pool, now, out)
+            out.notes.append(Note("pool_deleted", {"pool": pool.name}))
+            reply = self._reply(pool)
+            out.answers += [Answer(waiter.request_id, reply) for waiter in self._books.waiters(pool.uid)]
+
+    def _existing(
+        self, pool: PoolRecord, labels: dict[str, str], resources: Amounts, target: int, *, overcommit: bool
+    ) -> Reply:
+        asked = {"labels": labels, "resources": resources, "target_agents": target, "overcommit": overcommit}
+        there = {field: getattr(pool, field) for field in asked}
+        other = [field for field in asked if there[field] != asked[field]]
+        differs = [f"{field} is {there[field]!s:.200}, asked {asked[field]!s:.200}" for field in other]
+        if pool.state is not PoolState.ACTIVE:
+            differs = ["it is being deleted"]
+        if differs:
+            raise PoolExistsError(pool=pool.name, differs=differs)
+        return self._reply(pool, created=False)
+
+    def _reply(self, pool: PoolRecord, **more: bool) -> Reply:
+        account = None if pool.state is PoolState.DELETED else self._books.ledger.account(pool.uid)
+        return Reply(result={"pool": pool_info(pool, account), **more})
+
+
+def _check_target(target: int) -> int:
+    if not 0 <= target <= MAX_TARGET:
+        raise InvalidRequestError(field="target_agents", problem=f"must be 0 to {MAX_TARGET:,}, got {target:,}")
+    return target

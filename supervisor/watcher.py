@@ -1,0 +1,162 @@
+"""The watcher: what Ray says of our agents' actors. Pushed changes, and the table itself as the truth.
+
+Private parts of Ray used here, in one place:
+- `ray._private.gcs_pubsub.GcsAioActorSubscriber`: pushes each change in milliseconds. If it goes, the periodic
+  reading of the table still finds everything, up to `RESYNC_S` late.
+- `gcs_client.async_get_all_actor_info`: the table. `ray.util.state.list_actors` is the fallback if it goes; it
+  needs the dashboard, so it is not used while this works.
+- `ray.core.generated`: `ActorTableData`, the names of the states, and `ActorDiedErrorContext`, those of the reasons.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import structlog
+from ray import ActorID
+from ray._private.gcs_pubsub import GcsAioActorSubscriber
+from ray._private.worker import global_worker
+from ray.core.generated.common_pb2 import ActorDiedErrorContext  # type: ignore[attr-defined]  # made by protoc too
+from ray.core.generated.gcs_pb2 import ActorTableData  # type: ignore[attr-defined]  # made by protoc, without types
+
+from schedulemesh.supervisor.events import ActorPhase, ActorSeen, TableRead
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("schedulemesh.supervisor")
+
+AGENT_LABEL = "schedulemesh-agent"
+"""The label that carries an agent's uid on its actor. Actor names come back; uids do not."""
+MESH_LABEL = "schedulemesh-mesh"
+"""The label that says which mesh an actor belongs to."""
+RESYNC_S = 30.0
+"""After a GCS restart a subscription is silent for ever, without an error. So none lives longer than this."""
+_TIMEOUT_S = 30
+_BATCH = 1000
+# One state after another is read, so that dead actors, which Ray keeps by the ten thousand, are left out. RESTARTING
+# comes twice: an actor that goes on from there to ALIVE, or back, between two readings is in one of them.
+_LIVING = ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "RESTARTING", "ALIVE", "RESTARTING")
+
+_PHASES = {
+    ActorTableData.DEPENDENCIES_UNREADY: ActorPhase.PENDING,
+    ActorTableData.PENDING_CREATION: ActorPhase.PENDING,
+    ActorTableData.ALIVE: ActorPhase.ALIVE,
+    ActorTableData.RESTARTING: ActorPhase.RESTARTING,
+    ActorTableData.DEAD: ActorPhase.DEAD,
+}
+
+
+class _Known(NamedTuple):
+    """What only an actor's first message says of it."""
+
+    uid: str
+    name: str
+    namespace: str
+
+
+class GcsWatcher:
+    """Watches the actors that carry this mesh's label, whichever supervisor of it had them made."""
+
+    def __init__(self, gcs_address: str, mesh: str) -> None:
+        self._address = gcs_address
+        self._mesh = mesh
+        self._known: dict[str, _Known] = {}
+
+    async def watch(self, seen: Callable[[ActorSeen], None], table: Callable[[TableRead], None]) -> None:
+        while True:
+            try:
+                await self._subscription(seen, table)
+            except Exception as error:  # noqa: BLE001 - the GCS may be away; the subscription is made again
+                log.warning("subscription_lost", error=repr(error))
+                await asyncio.sleep(1.0)
+
+    async def read(self, expected: Mapping[str, str]) -> TableRead:
+        """The table of living actors, and the fate of those that were known or expected and are no longer in it."""
+        asked_at = time.time()
+        gcs: Any = global_worker.gcs_client  # type: ignore[attr-defined]  # set when the process connects
+        rows: dict[Any, Any] = {}
+        for state in _LIVING:
+            rows.update(await gcs.async_get_all_actor_info(actor_state_name=state, timeout=_TIMEOUT_S))
+        living = {actor_id.hex(): row for actor_id, row in rows.items() if row.labels.get(MESH_LABEL) == self._mesh}
+        actors = [seen for actor_id, row in living.items() if (seen := self._seen(actor_id, row))]
+        traceless = set()
+        for actor_id, uid in {**expected, **{known: self._known[known].uid for known in self._known}}.items():
+            if actor_id not in living:
+                found = await gcs.async_get_all_actor_info(actor_id=ActorID.from_hex(actor_id), timeout=_TIMEOUT_S)
+                for row in found.values():
+                    self._known.setdefault(actor_id, _Known(uid, row.name, row.ray_namespace))
+                    if seen := self._seen(actor_id, row):
+                        actors.append(seen)
+                self._known.pop(actor_id, None)
+                if not found:
+                    traceless.add(actor_id)
+        return TableRead(tuple(actors), asked_at, frozenset(traceless))
+
+    async def _subscription(self, seen: Callable[[ActorSeen], None], table: Callable[[TableRead], None]) -> None:
+        """Subscribe first, then read the table, so that nothing falls between the two; then listen for a while."""
+        subscriber = GcsAioActorSubscriber(address=self._address)
+        await subscriber.subscribe()
+        try:
+            table(await self.read({}))
+            until = time.monotonic() + RESYNC_S
+            # Without a timeout of its own: a poll that runs into one leaves an unread exception behind in Ray.
+            poll = asyncio.ensure_future(subscriber.poll(_BATCH))
+            while (left := until - time.monotonic()) > 0:
+                await asyncio.wait({poll}, timeout=left)
+                if not poll.done():
+                    break
+                messages = poll.result()
+                if not messages:
+                    raise ConnectionError("the GCS is away")
+                for actor_id, row in messages:
+                    if news := self._news(actor_id.hex(), row):
+                        seen(news)
+                poll = asyncio.ensure_future(subscriber.poll(_BATCH))
+        finally:
+            await subscriber.close()
+
+    def _news(self, actor_id: str, row: Any) -> ActorSeen | None:
+        news = self._seen(actor_id, row)
+        if news and news.phase is ActorPhase.DEAD:
+            self._known.pop(actor_id, None)
+        return news
+
+    def _seen(self, actor_id: str, row: Any) -> ActorSeen | None:
+        """What a row or message says, if it is about an agent. Later messages carry neither labels nor namespace."""
+        uid = row.labels.get(AGENT_LABEL)
+        if uid and row.labels.get(MESH_LABEL) == self._mesh:
+            self._known[actor_id] = _Known(uid, row.name, row.ray_namespace)
+        known = self._known.get(actor_id)
+        if known is None:
+            return None
+        node_id = row.node_id or row.address.node_id
+        return ActorSeen(
+            uid=known.uid,
+            actor_id=actor_id,
+            name=known.name,
+            namespace=known.namespace,
+            phase=_PHASES[row.state],
+            restarts=row.num_restarts,
+            node_id=node_id.hex() if node_id.strip(b"\xff") else None,
+            pid=row.pid or None,
+            cause=_cause(row.death_cause),
+            unmade=is_unmade(row),
+        )
+
+
+def is_unmade(row: Any) -> bool:
+    """Whether Ray dropped it before it had begun to make it: only then a detached actor dies of its owner's end."""
+    died = row.death_cause.actor_died_error_context
+    return bool(row.state == ActorTableData.DEAD and died.reason == ActorDiedErrorContext.OWNER_DIED)
+
+
+def _cause(death: Any) -> str | None:
+    kind = death.WhichOneof("context")
+    if kind is None:
+        return None
+    context = getattr(death, kind)
+    if kind == "creation_task_failure_context":
+        return str(context.formatted_exception_string) or "its constructor raised"
+    node = getattr(context, "node_ip_address", "")
+    return f"{context.error_message or kind}{f' (node {node})' if node else ''}"

@@ -1,0 +1,64 @@
+"""The supervisor is killed at every point of every kind of request, and comes back into a world that went on living."""
+
+from __future__ import annotations
+
+from itertools import cycle
+
+import pytest
+from crash_cases import CASES, FATES, MUTATIONS, CrashCase, pairs
+
+PAIRS = dict(pairs())
+LOOKED = 40
+"""Points of coming back until the books are read and the actors are looked at."""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_point_of_a_request_is_a_bad_one_to_crash_at(name: str) -> None:
+    """Every single one: before and after each write and each order, and before each callback of the event loop."""
+    case = CrashCase(CASES[name])
+    for point in case.points():
+        case.crash(point)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_crash_is_survived_whatever_becomes_of_the_world_meanwhile(name: str) -> None:
+    """Launchers live on for a while; actors end or start again, also while the supervisor looks for them."""
+    for fate in FATES.values():
+        case = CrashCase(CASES[name], fate)
+        for point in case.telling_points():
+            case.crash(point)
+
+
+@pytest.mark.parametrize("one", MUTATIONS)
+def test_a_crash_in_the_middle_of_two_requests_is_survived(one: str) -> None:
+    """Every pair of mutations, at every point before which something had changed; each meets several fates."""
+    fates = cycle(FATES.values())
+    for name, pair in PAIRS.items():
+        if name.startswith(f"{one} + "):
+            for case in (CrashCase(pair), CrashCase(pair, next(fates))):
+                for point in case.telling_points():
+                    case.crash(point)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_crash_while_coming_back_from_a_crash_is_survived(name: str) -> None:
+    case = CrashCase(CASES[name])
+    for point in case.telling_points():
+        for second in case.crash(point):
+            case.crash(point, second)
+
+
+@pytest.mark.parametrize("name", ["create an agent", "delete an agent", "stop by force"])
+def test_no_point_of_coming_back_is_a_bad_one_to_crash_at(name: str) -> None:
+    """Every single one until it has looked; beyond, and in the other cases, the telling ones are tried."""
+    case = CrashCase(CASES[name])
+    for point in case.telling_points():
+        for second in range(1, LOOKED):
+            case.crash(point, second)
+
+
+def test_what_is_tried_is_not_empty() -> None:
+    """A case whose crashes all came too late would prove nothing."""
+    for name, case in CASES.items():
+        tried = CrashCase(case)
+        assert len(tried.points()) > len(tried.telling_points()) > 1, name

@@ -1,0 +1,72 @@
+"""Every python block of the documents, and every example, on a real Ray. Each document is one program."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from documents import GUIDE, GUIDE_ZH, README, ROOT, promised_output, script
+
+import schedulemesh
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from raycluster import RealCluster
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def mesh(cluster: RealCluster) -> Iterator[schedulemesh.Scheduler]:
+    """The mesh of the default name, which the documents and examples use; ended after the last of them."""
+    assert cluster.address
+    mesh = schedulemesh.connect()
+    yield mesh
+    mesh.stop(force=True)
+
+
+@pytest.mark.parametrize("document", [README, GUIDE, GUIDE_ZH], ids=lambda path: path.name)
+def test_the_blocks_of_a_document_run_in_order_and_print_what_it_says(
+    document: Path, cluster: RealCluster, mesh: schedulemesh.Scheduler, tmp_path: Path
+) -> None:
+    program = tmp_path / f"{document.stem.replace('.', '_').replace('-', '_')}.py"
+    program.write_text(script(document), encoding="utf-8")
+    printed = run(program, cluster.env, tmp_path)
+    position = 0
+    for text in promised_output(document):
+        assert text in printed[position:], f"{document.name} says that {text!r} is printed here:\n{printed}"
+        position = printed.index(text, position) + len(text)
+    assert_nothing_is_left(mesh)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_runs_and_leaves_nothing(
+    example: Path, cluster: RealCluster, mesh: schedulemesh.Scheduler, tmp_path: Path
+) -> None:
+    assert run(example, cluster.env, tmp_path)
+    assert_nothing_is_left(mesh)
+
+
+def run(program: Path, env: Mapping[str, str], folder: Path) -> str:
+    """What the program printed, without what its agents print in between."""
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        cwd=folder,
+        env={**env, "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, f"{program.name} failed:\n{done.stdout}\n{done.stderr}"
+    return "\n".join(line for line in done.stdout.splitlines() if " pid=" not in line.partition(")")[0])
+
+
+def assert_nothing_is_left(mesh: schedulemesh.Scheduler) -> None:
+    assert mesh.list_pools() == {"pools": []}
+    assert mesh.list_agents() == {"agents": []}

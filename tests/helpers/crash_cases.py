@@ -1,0 +1,272 @@
+"""Crash cases: requests that a supervisor is asked at the same time, and crashes at every point of what follows."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from chance import USUAL, Chance
+from living_ray import CONSTRUCTOR, DIES_ONCE, HANGS, HOOK, IGNORES, RAISES
+from mesh_driver import agent_body
+from stage import Stage, ViolationError
+
+from schedulemesh.core.messages import (
+    Announce,
+    AnyBody,
+    CreateAgent,
+    CreateAgents,
+    CreatePool,
+    DeleteAgent,
+    DeletePool,
+    Environment,
+    GetAgent,
+    GetPool,
+    ListAgents,
+    ListPools,
+    Reply,
+    ResizePool,
+    Status,
+    Stop,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ray_world import Actor
+
+AFTERWARDS = 12
+"""Points that are tried after the last answer."""
+COMING_BACK = 80
+"""Points of a later life until it has read its books, has looked at what there is, and has acted on it."""
+
+
+def agent(name: str = "b", *, constructor: str | None = None, hook: str | None = None, **changes: Any) -> CreateAgent:
+    labels = {label: how for label, how in ((CONSTRUCTOR, constructor), (HOOK, hook)) if how is not None}
+    return agent_body(name, **{"request_id": f"create-{name}", "labels": labels, "timeout_s": 3.0, **changes})
+
+
+POOL = CreatePool("p", {}, {"cpu": 1.0}, 2, overcommit=False)
+THERE = agent("a")
+BUSY = agent("a", hook=IGNORES)
+WANTED = {"get_if_exists": True}
+
+
+class Case(NamedTuple):
+    """`before` is asked and answered first, one after the other, without a crash; then `asked`, at once or `apart_s`."""
+
+    asked: tuple[AnyBody, ...]
+    before: tuple[AnyBody, ...] = (POOL, THERE)
+    apart_s: float = 0.0
+
+
+CASES: dict[str, Case] = {
+    "create a pool": Case((POOL,), ()),
+    "create a pool that is there": Case((POOL,), (POOL,)),
+    "create a pool that is another": Case((CreatePool("p", {}, {"cpu": 9.0}, 0, overcommit=False),), (POOL,)),
+    "create a pool too large for the cluster": Case((CreatePool("q", {}, {"cpu": 99.0}, 0, overcommit=False),), ()),
+    "create an agent": Case((agent(),)),
+    "create an agent without room": Case((agent(resources={"cpu": 1.5}),)),
+    "create an agent too large for all nodes": Case((agent(resources={"cpu": 90.0}),)),
+    "create an agent whose constructor raises": Case((agent(constructor=RAISES),)),
+    "create an agent whose constructor hangs": Case((agent(constructor=HANGS),)),
+    "create an agent whose process dies once": Case((agent(constructor=DIES_ONCE),)),
+    "get an agent that exists": Case((agent("a", request_id="again", options=WANTED),)),
+    "get an agent that is starting": Case((agent(options=WANTED), agent(request_id="again", options=WANTED))),
+    "create an agent under a name that is taken": Case((agent("a", request_id="again"),)),
+    "create a batch": Case((CreateAgents([agent("b"), agent("c"), agent("d")]),), (POOL,)),
+    "resize a pool": Case((ResizePool("p", None, 3, force=False),)),
+    "resize a pool below what it holds": Case((ResizePool("p", {"cpu": 0.5}, 0, force=False),)),
+    "resize a pool by force": Case((ResizePool("p", {"cpu": 0.5}, 0, force=True),)),
+    "delete an agent": Case((DeleteAgent("a", 30.0, force=False),)),
+    "delete an agent by force": Case((DeleteAgent("a", 30.0, force=True),)),
+    "delete an agent that hangs": Case((DeleteAgent("a", 2.0, force=False),), (POOL, BUSY)),
+    "delete an agent that is starting": Case((agent(), DeleteAgent("b", 30.0, force=False))),
+    "delete an agent that is being made": Case((agent(), DeleteAgent("b", 30.0, force=False)), (POOL,), 0.2),
+    "delete an agent that failed": Case((DeleteAgent("b", 30.0, force=False),), (POOL, agent(constructor=RAISES))),
+    "delete a pool": Case((DeletePool("p", force=False),), (POOL,)),
+    "delete a pool that is in use": Case((DeletePool("p", force=False),)),
+    "delete a pool by force": Case((DeletePool("p", force=True),), (POOL, THERE, agent())),
+    "stop": Case((Stop(force=False),), (POOL,)),
+    "stop a mesh that is in use": Case((Stop(force=False),)),
+    "stop by force": Case((Stop(force=True),), (POOL, THERE, agent())),
+    "stop an agent's start": Case((agent(), Stop(force=True))),
+    "look things up": Case((GetAgent("a"), GetPool("p"), ListAgents("p", {}), ListPools(), Status())),
+    "announce": Case((Announce(Environment(node_id="n1")),), ()),
+}
+
+MUTATIONS: dict[str, AnyBody] = {
+    "create a pool": CreatePool("q", {}, {"cpu": 1.0}, 2, overcommit=False),
+    "create an agent": agent(),
+    "create its namesake": agent(request_id="namesake", class_name="Other"),
+    "create or get it": agent(request_id="wanted", options=WANTED),
+    "create a failing one": agent(request_id="failing", constructor=RAISES),
+    "create a slow one": agent(request_id="slow", constructor=HANGS, timeout_s=1.0),
+    "create another": agent("c"),
+    "create a batch": CreateAgents([agent("b", request_id="b1"), agent("d")]),
+    "resize the pool": ResizePool("p", None, 3, force=False),
+    "shrink the pool": ResizePool("p", None, 1, force=True),
+    "delete the agent": DeleteAgent("a", 1.0, force=False),
+    "kill the agent": DeleteAgent("a", 1.0, force=True),
+    "delete the new one": DeleteAgent("b", 1.0, force=False),
+    "delete the pool": DeletePool("p", force=True),
+    "stop": Stop(force=True),
+}
+
+
+def pairs() -> Iterator[tuple[str, Case]]:
+    """Every unordered pair of mutations, each also with itself, as two clients ask it at the same time."""
+    names = list(MUTATIONS)
+    for at, one in enumerate(names):
+        for other in names[at:]:
+            yield f"{one} + {other}", Case((MUTATIONS[one], _of_another_client(MUTATIONS[other], one == other)))
+
+
+def _of_another_client(body: AnyBody, same: bool) -> AnyBody:
+    """The same wish as a request of its own."""
+    if same and isinstance(body, CreateAgent):
+        return agent(**{f: getattr(body, f) for f in ("name", "labels", "options")}, request_id="other")
+    if same and isinstance(body, CreateAgents):
+        return CreateAgents([agent("b", request_id="b2"), agent("d", request_id="d2")])
+    return body
+
+
+class Fate(NamedTuple):
+    """What becomes of the world while the supervisor is down. `class_s`: how long launchers load a class.
+
+    `drops`: Ray drops what had not come up when its launcher ended, `drop_s` later, and `forgets`: keeps no row of it.
+    A creator is not to notice.
+    """
+
+    linger_s: float = 0.0
+    class_s: float = USUAL["class"]
+    constructor_s: float = USUAL["constructor"]
+    drops: bool = False
+    forgets: bool = False
+    drop_s: float = 0.0
+    hit_after_s: float | None = None
+    hit: Callable[[Stage, Actor], None] = lambda stage, actor: stage.ray.die(actor)
+
+
+_BACK = USUAL["supervisor restart"]
+_LOADED = 0.005
+_LOOKED = 0.0078
+UNDISTURBED = Fate()
+FATES = {
+    "all goes on": UNDISTURBED,
+    "its launchers live a little longer": Fate(linger_s=0.45),
+    "its launchers come too late": Fate(linger_s=2.5, class_s=2.0),
+    "Ray drops what it has not begun to make": Fate(drops=True),
+    "Ray drops it without a trace": Fate(drops=True, forgets=True),
+    "Ray drops it when it has been adopted": Fate(drops=True, drop_s=_BACK + 0.2, constructor_s=1.0),
+    "the actors end": Fate(hit_after_s=0.01),
+    "the actors are started again": Fate(
+        linger_s=0.2, hit_after_s=0.3, hit=lambda stage, actor: stage.ray.crash(actor)
+    ),
+    "the actors end while the books are read": Fate(linger_s=0.2, hit_after_s=_BACK + _LOADED),
+    "the actors end while they are looked for": Fate(linger_s=0.2, hit_after_s=_BACK + _LOOKED),
+}
+
+
+class _Run(NamedTuple):
+    """The points of the asking and of the last answer, and what was answered in short."""
+
+    first: int
+    last: int
+    outcomes: list[str]
+
+
+class CrashCase:
+    """Runs a case, with crashes where they are wanted."""
+
+    def __init__(self, case: Case, fate: Fate = UNDISTURBED) -> None:
+        self._case = case
+        self._fate = fate
+        stage = self._stage(traced=False)
+        try:
+            self._undisturbed = self._run(stage)
+            self._changes = stage.changes[1]
+        finally:
+            stage.close()
+
+    def points(self) -> Sequence[int]:
+        """Every point from the moment of asking until a little after the last answer."""
+        return range(1, self._undisturbed.last - self._undisturbed.first + AFTERWARDS)
+
+    def telling_points(self) -> list[int]:
+        """Those of them before which something outside the supervisor has changed; see `Stage.changes`."""
+        after = [at + 1 - self._undisturbed.first for at in self._changes]
+        return sorted({1, *(point for point in after if point in self.points())})
+
+    def crash(self, *points: int) -> list[int]:
+        """Crash at the first point, counted from the asking on; the next life at the second, and so on.
+
+        Returns the telling points of the second life's coming back.
+        """
+        try:
+            changes = self._crash(points, traced=False)
+        except ViolationError:
+            changes = self._crash(points, traced=True)  # and tell what led to it
+        return sorted({1, *(at + 1 for at in changes if at < COMING_BACK)})
+
+    def _crash(self, points: Sequence[int], *, traced: bool) -> list[int]:
+        stage = self._stage(points[1:], traced=traced)
+        try:
+            outcomes = self._run(stage, points[0]).outcomes
+            # What one client asks of an undisturbed world is not for a crash of the supervisor to change.
+            undisturbed = self._fate is UNDISTURBED or self._fate.drops
+            if undisturbed and len(self._case.asked) == 1 and outcomes != self._undisturbed.outcomes:
+                stage.judge.fail(f"answered was {outcomes}, and without a crash {self._undisturbed.outcomes}")
+                stage.step()
+            return stage.changes[2]
+        finally:
+            stage.close()
+
+    def _stage(self, deaths: Sequence[int] = (), *, traced: bool) -> Stage:
+        fate = self._fate
+        delays = {
+            "linger": fate.linger_s,
+            "class": fate.class_s,
+            "constructor": fate.constructor_s,
+            "drop": fate.drop_s,
+        }
+        certain = ["Ray has not begun to make it"] * fate.drops + ["Ray keeps no row of it"] * fate.forgets
+        chance = Chance(*certain, **delays)
+        later = iter((0, *deaths))
+        return Stage(chance, deaths=lambda: next(later, 0), fate=self._befall, traced=traced)
+
+    def _run(self, stage: Stage, death: int = 0) -> _Run:
+        stage.start_supervisor()
+        for body in self._case.before:
+            stage.spawn(_asked(stage, body, []))
+            stage.until_answered()
+        while stage.process is None or not stage.process.up:
+            stage.step()
+        loop, outcomes = stage.process.loop, list[str]()
+        first = loop.points
+        loop.dies_at = first + death if death else 0
+        for place, body in enumerate(self._case.asked):
+            stage.spawn(_asked(stage, body, outcomes, place * self._case.apart_s))
+        stage.until_answered()
+        last = loop.points
+        stage.until_settled()
+        return _Run(first, last, outcomes)
+
+    def _befall(self, stage: Stage) -> None:
+        if self._fate.hit_after_s is not None:
+            stage.loop.call_later(self._fate.hit_after_s, self._hit_all, stage)
+
+    def _hit_all(self, stage: Stage) -> None:
+        for actor in stage.ray.living():
+            self._fate.hit(stage, actor)
+
+
+async def _asked(stage: Stage, body: AnyBody, outcomes: list[str], delay: float = 0.0) -> None:
+    await asyncio.sleep(delay)
+    reply = await stage.ask(body, body.request_id if isinstance(body, CreateAgent) else None)
+    outcomes.append("gone" if reply is None else " ".join(_outcome(one) for one in reply.replies or [reply]))
+
+
+def _outcome(reply: Reply) -> str:
+    if reply.refusal is not None:
+        return reply.refusal.error
+    return f"done, created: {(reply.result or {}).get('created')}"

@@ -1,0 +1,108 @@
+"""Fake ports behind the real shell: a store in memory, and a world that does as it is told and keeps the order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from mesh_driver import NODES
+
+from schedulemesh.supervisor.events import ClusterSeen, LaunchReady, TableRead
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from schedulemesh.core.messages import Environment
+    from schedulemesh.supervisor.effects import Address, Launch
+    from schedulemesh.supervisor.events import ActorSeen, LaunchReport, Node
+
+
+class FakeStore:
+    """Keeps what it is given, unless it is `broken`; `journal` is shared with the other fakes."""
+
+    def __init__(self, journal: list[str]) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.journal = journal
+        self.broken = False
+
+    async def load(self) -> dict[str, bytes]:
+        return dict(self.kept)
+
+    async def get(self, key: str) -> bytes:
+        return self.kept[key]
+
+    async def put(self, key: str, value: bytes) -> None:
+        await asyncio.sleep(0)
+        if self.broken:
+            raise ConnectionError("the store is away")
+        self.kept[key] = value
+        self.journal.append(f"put {key.partition('/')[0]}")
+
+    async def delete(self, key: str) -> None:
+        self.kept.pop(key, None)
+        self.journal.append(f"delete {key.partition('/')[0]}")
+
+    async def wipe(self) -> None:
+        self.kept.clear()
+        self.journal.append("wipe")
+
+
+class FakeLaunchers:
+    """Every launch succeeds at once, unless launches are `held` or all is `broken`."""
+
+    def __init__(self, journal: list[str]) -> None:
+        self.journal = journal
+        self.held = False
+        self.broken = False
+
+    def warm(self, environment_key: str, environment: Environment) -> None:
+        self.journal.append("warm")
+
+    async def launch(self, order: Launch) -> LaunchReport:
+        self.journal.append(f"launch {order.agent}")
+        if self.broken:
+            raise OSError("the launchers are broken")
+        if self.held:
+            await asyncio.Event().wait()
+        return LaunchReady(order.uid, order.attempt, f"actor-{order.uid}")
+
+    async def stop(self, address: Address, environment_key: str, grace_s: float) -> None:
+        self.journal.append(f"stop {address.actor_name}")
+
+    async def kill(self, address: Address, environment_key: str) -> None:
+        self.journal.append(f"kill {address.actor_name}")
+
+    async def sweep(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.journal.append("close launchers")
+
+
+class FakeWatcher:
+    """Pushes nothing by itself; a test calls `seen`. The table is empty, read at the time the clock shows."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.reads = 0
+        self.seen: Callable[[ActorSeen], None] = lambda _: None
+
+    async def watch(self, seen: Callable[[ActorSeen], None], table: Callable[[TableRead], None]) -> None:
+        self.seen = seen
+        await asyncio.Event().wait()
+
+    async def read(self, expected: Mapping[str, str]) -> TableRead:
+        self.reads += 1
+        return TableRead((), self.clock())
+
+
+class FakeCluster:
+    """`nodes` is what a look finds; `looks` counts them."""
+
+    def __init__(self) -> None:
+        self.nodes: tuple[Node, ...] = NODES
+        self.looks = 0
+
+    async def look(self) -> ClusterSeen:
+        self.looks += 1
+        return ClusterSeen(self.nodes)

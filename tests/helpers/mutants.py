@@ -1,0 +1,185 @@
+"""Mutants: the product with one rule broken. A harness that does not find each of them proves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from schedulemesh.core.records import MESH_KEY
+from schedulemesh.supervisor import mesh as mesh_module
+from schedulemesh.supervisor.books import Books
+from schedulemesh.supervisor.effects import Decision, Launch, Write
+from schedulemesh.supervisor.events import ActorPhase
+from schedulemesh.supervisor.lifecycle import Lifecycle
+from schedulemesh.supervisor.runner import Runner
+from schedulemesh.supervisor.store import GcsStore
+from schedulemesh.supervisor.transitions import Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    from schedulemesh.supervisor.books import Agent, Waiter
+    from schedulemesh.supervisor.events import ActorSeen, TableRead
+
+
+def answers_before_it_persists(patch: pytest.MonkeyPatch) -> None:
+    carried_out = Runner._carry_out
+
+    async def mutant(self: Runner, decision: Decision) -> None:
+        for answer in decision.answers:
+            self._answer(answer.request_id, answer.reply)
+        await carried_out(self, decision)
+
+    patch.setattr(Runner, "_carry_out", mutant)
+
+
+def launches_before_it_persists(patch: pytest.MonkeyPatch) -> None:
+    carried_out = Runner._carry_out
+
+    async def mutant(self: Runner, decision: Decision) -> None:
+        launches = [effect for effect in decision.effects if isinstance(effect, Launch)]
+        for launch in launches:
+            self._act(launch)
+            await asyncio.sleep(1.0)
+        decision.effects = [effect for effect in decision.effects if effect not in launches]
+        await carried_out(self, decision)
+
+    patch.setattr(Runner, "_carry_out", mutant)
+
+
+def frees_what_was_only_asked_to_end(patch: pytest.MonkeyPatch) -> None:
+    ordered = Lifecycle._order_end
+
+    def mutant(self: Lifecycle, agent: Agent, now: float, out: Decision) -> None:
+        ordered(self, agent, now, out)
+        self._end_or_stay(agent, Signal.ABSENT, now, out)
+
+    patch.setattr(Lifecycle, "_order_end", mutant)
+
+
+def forgets_all_but_the_first_who_waits(patch: pytest.MonkeyPatch) -> None:
+    waiters = Books.waiters
+
+    def mutant(self: Books, uid: str, *, creates: bool = False) -> list[Waiter]:
+        return waiters(self, uid, creates=creates)[:1]
+
+    patch.setattr(Books, "waiters", mutant)
+
+
+def forgets_who_asked(patch: pytest.MonkeyPatch) -> None:
+    """A retry of a delete then means whoever has the name by now."""
+    remember = Books.remember
+
+    def mutant(self: Books, record: Any, request_id: str) -> None:
+        remember(self, record, request_id)
+        self._asked_of_agents.pop(request_id, None)
+
+    patch.setattr(Books, "remember", mutant)
+
+
+def does_not_write_who_asked(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Books, record: Any, request_id: str) -> None:
+        pass
+
+    patch.setattr(Books, "remember", mutant)
+
+
+def wipes_its_own_record_first(patch: pytest.MonkeyPatch) -> None:
+    async def mutant(self: GcsStore) -> None:
+        await self.delete(MESH_KEY)
+        for key in await self._keys():
+            await self.delete(key)
+
+    patch.setattr(GcsStore, "wipe", mutant)
+
+
+def trusts_a_launch_that_failed(patch: pytest.MonkeyPatch) -> None:
+    """An earlier launch of the same agent may have made an actor."""
+    patch.setattr(Launch, "may_exist", False)
+
+
+def drops_the_kit_before_the_start_is_written(patch: pytest.MonkeyPatch) -> None:
+    def deletions_first(writes: list[Write]) -> None:
+        writes.sort(key=lambda write: write.value is not None)
+
+    patch.setattr(mesh_module, "_order", deletions_first)
+
+
+def believes_every_table(patch: pytest.MonkeyPatch) -> None:
+    """A reading that was asked for before the agent changed says nothing of it."""
+    read = Lifecycle.table_read
+
+    def mutant(self: Lifecycle, table: TableRead, now: float, out: Decision) -> None:
+        for agent in self._books.agents.values():
+            agent.changed_at = 0.0
+        read(self, table, now, out)
+
+    patch.setattr(Lifecycle, "table_read", mutant)
+
+
+def lets_strays_live(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Lifecycle, seen: ActorSeen, out: Decision) -> None:
+        pass
+
+    patch.setattr(Lifecycle, "_kill_stray", mutant)
+
+
+def never_kills_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("schedulemesh.supervisor.lifecycle.KILL_AGAIN_S", 1e6)
+
+
+def saves_a_stop_before_its_agents(patch: pytest.MonkeyPatch) -> None:
+    """After a crash in between the mesh is stopping, and nobody asks its agents to end."""
+    ordered = mesh_module._order
+
+    def mesh_first(writes: list[Write]) -> None:
+        ordered(writes)
+        writes.sort(key=lambda write: write.key != MESH_KEY)
+
+    patch.setattr(mesh_module, "_order", mesh_first)
+
+
+def takes_every_death_for_a_drop(patch: pytest.MonkeyPatch) -> None:
+    """What had its start is then given a second one."""
+    told = Lifecycle.actor_seen
+
+    def mutant(self: Lifecycle, seen: ActorSeen, now: float, out: Decision) -> None:
+        told(self, msgspec.structs.replace(seen, unmade=seen.phase is ActorPhase.DEAD), now, out)
+
+    patch.setattr(Lifecycle, "actor_seen", mutant)
+
+
+def takes_a_drop_for_a_death(patch: pytest.MonkeyPatch) -> None:
+    """What had no start is then never launched again."""
+    told = Lifecycle.actor_seen
+
+    def mutant(self: Lifecycle, seen: ActorSeen, now: float, out: Decision) -> None:
+        told(self, msgspec.structs.replace(seen, unmade=False), now, out)
+
+    patch.setattr(Lifecycle, "actor_seen", mutant)
+
+
+MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    mutant.__name__.replace("_", " "): mutant
+    for mutant in (
+        answers_before_it_persists,
+        launches_before_it_persists,
+        frees_what_was_only_asked_to_end,
+        forgets_all_but_the_first_who_waits,
+        forgets_who_asked,
+        does_not_write_who_asked,
+        wipes_its_own_record_first,
+        trusts_a_launch_that_failed,
+        drops_the_kit_before_the_start_is_written,
+        believes_every_table,
+        lets_strays_live,
+        never_kills_again,
+        saves_a_stop_before_its_agents,
+        takes_every_death_for_a_drop,
+        takes_a_drop_for_a_death,
+    )
+}

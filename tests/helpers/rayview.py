@@ -1,0 +1,86 @@
+"""What Ray itself says of actors, read from its own tables and not from the mesh's books."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import ActorID
+from ray._private.worker import global_worker
+from ray.core.generated.gcs_pb2 import ActorTableData  # type: ignore[attr-defined]  # made by protoc
+from raycluster import eventually
+
+import schedulemesh
+
+DEAD = ActorTableData.DEAD
+
+
+def table(**filters: Any) -> dict[Any, Any]:
+    """Ray's actor table, by actor id."""
+    gcs: Any = global_worker.gcs_client  # type: ignore[attr-defined]  # set when the process connects
+
+    async def read() -> dict[Any, Any]:
+        return dict(await gcs.async_get_all_actor_info(**filters))
+
+    return asyncio.run(read())
+
+
+def row_of(agent: schedulemesh.AgentInfo) -> Any:
+    """The row of the agent's actor in Ray's actor table."""
+    actor_id = agent["actor_id"]
+    assert actor_id is not None
+
+    return next(iter(table(actor_id=ActorID.from_hex(actor_id)).values()))
+
+
+def living_actors(name: str | None = None) -> list[Any]:
+    """The rows of all actors of agents that are not dead."""
+
+    return [
+        row
+        for row in table().values()
+        if row.state != DEAD and "schedulemesh-agent" in row.labels and (name is None or row.name == name)
+    ]
+
+
+def ours() -> list[str]:
+    """The names of all living actors that any mesh made: agents, launchers, supervisors."""
+    return [
+        f"{row.class_name} {row.name}"
+        for row in table().values()
+        if row.state != DEAD
+        and ("schedulemesh-agent" in row.labels or row.class_name in ("Launcher", "SupervisorActor"))
+    ]
+
+
+def kill_agent(agent: schedulemesh.AgentInfo) -> None:
+    """SIGKILL of the agent's process."""
+    assert agent["pid"] is not None
+    os.kill(agent["pid"], signal.SIGKILL)
+
+
+def kill_supervisor(scheduler: schedulemesh.Scheduler) -> int:
+    """SIGKILL of the supervisor's process; returns its pid once it is gone."""
+    pid = scheduler.status()["pid"]
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: not _alive(pid), timeout_s=10)
+    return pid
+
+
+def state_of(scheduler: schedulemesh.Scheduler, name: str) -> str:
+    return scheduler.get_agent(name)["agent"]["state"]
+
+
+def call(agent: Any, method: str, *args: Any) -> Any:
+    return ray.get(getattr(agent["handle"], method).remote(*args), timeout=60)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

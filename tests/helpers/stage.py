@@ -1,0 +1,231 @@
+"""The stage: one timeline with a fake Ray, what the GCS keeps, one supervisor's life after the other, and clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from fake_kv import Shelf
+from judge import Judge
+from living_ray import LivingRay
+from supervisor_process import SupervisorProcess
+from virtual_time import Timeline, VirtualLoop
+
+from schedulemesh.core.messages import CreateAgent, CreateAgents, Request, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from random import Random
+
+    from chance import Chance
+
+    from schedulemesh.core.messages import AnyBody, Reply
+    from schedulemesh.supervisor.events import ActorSeen
+
+RETRY_S = 0.1
+ANSWERED_WITHIN_S = 600.0
+SETTLED_WITHIN_S = 36.0
+"""One period of the watcher, and a kill that is given again."""
+MAX_STEPS = 100_000
+
+
+class ViolationError(AssertionError):
+    """A promise was broken; the text says which, and what led to it if a trace was kept."""
+
+
+class Stage:
+    """`deaths` says at which of its points each life of the supervisor ends; `over`: there is none, for good.
+
+    `changes` are the points of each life of the supervisor at which something outside of it changed. A crash throws its
+    memory away, so crashes at two points without a change between them are the same crash.
+    """
+
+    def __init__(
+        self,
+        chance: Chance,
+        *,
+        dice: Random | None = None,
+        deaths: Callable[[], int] = lambda: 0,
+        fate: Callable[[Stage], None] = lambda _: None,
+        traced: bool = False,
+    ) -> None:
+        self.trace: list[str] | None = [] if traced else None
+        self.timeline = Timeline(dice)
+        self.chance = chance
+        self.loop = VirtualLoop(self.timeline)
+        self.judge = Judge(self)
+        self.shelf = Shelf(self.judge.stored)
+        self.ray = LivingRay(self.loop, chance, self.judge, self._publish)
+        self.process: SupervisorProcess | None = None
+        self.over = True
+        self.lives = 0
+        self.crashes = 0
+        self.meshes = 0
+        self.changes: dict[int, list[int]] = defaultdict(list)
+        self._deaths = deaths
+        self._fate = fate
+        self._request_ids = count(1)
+        self._graves: list[SupervisorProcess] = []
+        self._clients: set[asyncio.Task[Any]] = set()
+
+    def note(self, who: str, what: str) -> None:
+        if self.trace is not None:
+            self.trace.append(f"{self.timeline.now - 1_700_000_000.0:12.6f} {who}{what}")
+
+    def changed(self) -> None:
+        """Something changed that outlives the supervisor, or a client was told something."""
+        if self.process is not None:
+            self.changes[self.lives].append(self.process.loop.points)
+
+    # -- the supervisor's lives ----------------------------------------------------------------------------------
+
+    def start_supervisor(self) -> None:
+        self.over = False
+        self.lives += 1
+        self.process = SupervisorProcess(self, self.lives)
+        self.process.loop.dies_at = self._deaths()
+        self.process.start()
+
+    def process_died(self, process: SupervisorProcess) -> None:
+        self._graves.append(process)
+        self.process = None
+        process.launchers.orphan(self.chance.delay("linger"))
+        if not self.over:
+            self.crashes += 1
+            self.loop.call_later(self.chance.delay("supervisor restart"), self.start_supervisor)
+            self._fate(self)
+
+    def mesh_ended(self, process: SupervisorProcess) -> None:
+        self.judge.mesh_ended()
+        self.over = True
+        self.meshes += 1
+        process.kill("the mesh has ended")
+
+    def _publish(self, news: ActorSeen) -> None:
+        self.changed()
+        if self.process is not None:
+            self.process.watcher.push(news)
+
+    # -- clients -------------------------------------------------------------------------------------------------
+
+    def spawn(self, client: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(client)
+        self._clients.add(task)
+        task.add_done_callback(self._finished)
+
+    def new_id(self) -> str:
+        return f"r{next(self._request_ids)}"
+
+    async def ask(self, body: AnyBody, request_id: str | None = None) -> Reply | None:
+        """The answer, through all crashes, as a client gets it; None when the mesh was stopped."""
+        request_id = request_id or self.new_id()
+        if isinstance(body, CreateAgent):
+            body = msgspec.structs.replace(body, request_id=request_id)
+        request = Request(request_id, body)
+        wish = self.judge.wished(body)
+        self.note("asked by ", f"{request_id}: {body}" if self.trace is not None else "")
+        reply = await (self._stopped(request) if isinstance(body, Stop) else self._reply(request))
+        if wish is not None:
+            wish.granted_at = self.timeline.now
+        if reply is None:
+            return None
+        for one, answer in _parts(request, reply):
+            self.judge.answered(one, answer)
+        return reply
+
+    async def _reply(self, request: Request) -> Reply | None:
+        while not self.over or self.chance.happens("a new supervisor is started"):
+            if self.over:
+                self.start_supervisor()
+            reply = await self._tried(request)
+            if reply is not None:
+                return reply
+            await asyncio.sleep(RETRY_S)
+        return None
+
+    async def _stopped(self, request: Request) -> Reply | None:
+        """The refusal, or None when the mesh that was there is gone."""
+        mesh = self.meshes
+        while self.meshes == mesh and not self.over:
+            reply = await self._tried(request)
+            if reply is not None and reply.refusal is not None:
+                return reply
+            await asyncio.sleep(RETRY_S)
+        return None
+
+    async def _tried(self, request: Request) -> Reply | None:
+        """The answer of the process that is there; None if there is none, or it is gone, or the client grew impatient."""
+        if self.process is None or not self.process.up:
+            return None
+        answer = self.process.call(request, self.loop)
+        impatient = self.chance.happens("the client asks again")
+        try:
+            await asyncio.wait({answer}, timeout=RETRY_S if impatient else None)
+            return answer.result() if answer.done() else None
+        except ConnectionError:
+            return None
+
+    def _finished(self, client: asyncio.Task[Any]) -> None:
+        self._clients.discard(client)
+        if not client.cancelled() and client.exception() is not None:
+            self.judge.fail(f"a client failed: {client.exception()!r}")
+
+    def close(self) -> None:
+        """The schedule is over; nothing of it goes on."""
+        lives = [*self._graves, *([self.process] if self.process is not None else [])]
+        for loop in (self.loop, *(life.loop for life in lives), *(host.loop for host in self.ray.hosts.values())):
+            loop.bury()
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def until_answered(self) -> None:
+        """Run until every client has all its answers."""
+        end, most = self.timeline.now + ANSWERED_WITHIN_S, self.timeline.steps + MAX_STEPS
+        while self._clients:
+            self.step()
+            if self.timeline.now > end or self.timeline.steps > most:
+                self.judge.fail(f"{len(self._clients)} clients wait for ever")
+
+    def until_settled(self) -> None:
+        """Run on until all news have been told, and judge what is then."""
+        self._run(SETTLED_WITHIN_S)
+        if self.over:
+            return
+        while self.process is None or not self.process.up:
+            self.step()
+        self.judge.at_rest(self.process.mesh)
+        kept = dict(self.shelf.kept)
+        for request, first in self.judge.to_be_asked_again():
+            self.spawn(self._ask_again(request, first))
+        self.until_answered()
+        self.judge.expect(self.shelf.kept == kept, "retries of what was done changed something")
+        self.step()
+
+    async def _ask_again(self, request: Request, first: Reply) -> None:
+        again = await self._reply(request)
+        if again is not None:
+            self.judge.answered_again(request, first, again)
+
+    def _run(self, seconds: float) -> None:
+        end = self.timeline.now + seconds
+        self.loop.call_later(seconds, lambda: None)
+        while self.timeline.now < end:
+            self.step()
+
+    def step(self) -> None:
+        if self.judge.violation is not None:
+            raise ViolationError("\n".join([self.judge.violation, *(self.trace or [])]))
+        if not self.timeline.step():
+            self.judge.fail("nothing is left to happen")
+        while self._graves:
+            self._graves.pop().loop.bury()
+
+
+def _parts(request: Request, reply: Reply) -> list[tuple[Request, Reply]]:
+    """The requests of a batch, each with its answer."""
+    if isinstance(request.body, CreateAgents) and reply.replies is not None:
+        return [(Request(b.request_id, b), one) for b, one in zip(request.body.agents, reply.replies, strict=True)]
+    return [(request, reply)]
