@@ -14,72 +14,100 @@ from ray.exceptions import RayError
 
 from schedulemesh.core.names import launcher_name
 
-_WAIT_S = 5.0
-_RETRY_S = 0.5
-_LOOK_S = 0.05
+_OFTEN_S, _SELDOM_S = 0.2, 2.0
+"""Seconds between two looks for lines: while there are some, and after a long silence."""
+_ANSWER_S = 5.0
+_LAST_S = 1.0
+"""How long a driver's exit may be held up for its agents' last lines."""
+_LOOK_S = 0.02
 _COLOUR, _PLAIN = "\033[36m", "\033[0m"
 
 
 class OutputFollower:
-    """A daemon thread that asks the launcher of this driver's environment for new lines and prints them."""
+    """A daemon thread that asks the launcher of this driver's environment for new lines and prints them.
+
+    It looks, and does not wait inside of Ray: a process in which `ray.shutdown()` meets a call under way, or a thread
+    that is about to touch Ray, is ended by Ray. A look takes some milliseconds.
+    """
 
     def __init__(self, mesh: str, namespace: str, environment_key: str) -> None:
-        self._launcher = launcher_name(mesh, environment_key)
+        self._launcher_name = launcher_name(mesh, environment_key)
         self._namespace = namespace
         self._followed_since: dict[str, float] = {}
         self._closing = threading.Event()
+        self._wanted = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._launcher: Any = None
+        self._seen, self._since, self._latest = 0, 0.0, 0.0
 
     def follow(self, agent: str) -> None:
         """Show what this agent prints from now on."""
         self._followed_since.setdefault(agent, time.time())
+        self._wanted.set()
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="schedulemesh-output", daemon=True)
                 self._thread.start()
                 atexit.register(self._close)
 
-    def _run(self) -> None:
-        launcher, seen, since, latest = None, 0, 0.0, 0.0
-        while self._connected():
-            try:
-                if launcher is None:
-                    launcher = ray.get_actor(self._launcher, namespace=self._namespace)
-                    seen, since = 0, math.nextafter(latest, math.inf)
-                lines = launcher.lines.remote(seen, _WAIT_S).future()
-                # Waited for here and not in ray.get(): a thread that is inside Ray when it shuts down ends the process.
-                while not lines.done() and self._connected():
-                    self._closing.wait(_LOOK_S)
-                if not self._connected():
-                    return
-                for number, at, *rest in lines.result():
-                    seen = number
-                    # A launcher that could not be reached for a moment is asked from its first line on again.
-                    if at >= since:
-                        self._show(at, *rest)
-                    latest = max(latest, at)
-            except (ValueError, RayError):
-                # Not up yet, or ended since; what it kept is gone with it. Or Ray is being shut down: that fails what
-                # is under way, and whoever touches Ray just then, if only by letting a handle go, ends the process.
-                self._closing.wait(_RETRY_S)
-                if self._connected():
-                    launcher = None
-            except Exception:  # noqa: BLE001 - this driver is disconnecting; showing output must not disturb that
-                return
-
     def leave(self) -> None:
         """Show nothing more: this process has another connection to Ray by now."""
         self._closing.set()
+
+    def _run(self) -> None:
+        pause = _OFTEN_S
+        while self._connected():
+            try:
+                shown = self._look(_ANSWER_S)
+            except Exception:  # noqa: BLE001 - this driver is disconnecting; showing output must not disturb that
+                return
+            pause = _OFTEN_S if shown or self._wanted.is_set() else min(2 * pause, _SELDOM_S)
+            self._wanted.clear()
+            self._closing.wait(pause)
+
+    def _look(self, timeout_s: float) -> bool:
+        """Show what is new; whether there was anything."""
+        try:
+            if self._launcher is None:
+                self._launcher = ray.get_actor(self._launcher_name, namespace=self._namespace)
+                self._seen, self._since = 0, math.nextafter(self._latest, math.inf)
+            lines = self._asked(timeout_s)
+        except (ValueError, RayError):
+            # Not up yet, or ended since; what it kept is gone with it. Or Ray is being shut down: whoever touches Ray
+            # just then, if only by letting a handle go, ends the process.
+            if self._connected():
+                self._launcher = None
+            return False
+        for number, at, *rest in lines:
+            self._seen = number
+            # A launcher that could not be reached for a moment is asked from its first line on again.
+            if at >= self._since:
+                self._show(at, *rest)
+            self._latest = max(self._latest, at)
+        return bool(lines)
+
+    def _asked(self, timeout_s: float) -> list[Any]:
+        """The new lines, or none in time. Waited for here and not in ray.get(), for the reason above."""
+        answer = self._launcher.lines.remote(self._seen).future()
+        until = time.monotonic() + timeout_s
+        while not answer.done():
+            if not ray.is_initialized() or time.monotonic() > until:
+                return []
+            time.sleep(_LOOK_S)
+        return list(answer.result())
 
     def _connected(self) -> bool:
         return not self._closing.is_set() and ray.is_initialized()
 
     def _close(self) -> None:
         """Before Ray's own exit handler, which was registered earlier and so runs later."""
+        shows = self._connected()
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
+            if shows:
+                self._look(_LAST_S)
 
     def _show(self, at: float, agent: str, pid: int, is_error: Any, text: str) -> None:
         # What it printed before this driver asked for it was another driver's to show.

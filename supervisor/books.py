@@ -44,13 +44,15 @@ class Waiter(NamedTuple):
 class Agent:
     """An agent's record, and what is known of it only while this process lives."""
 
-    __slots__ = ("attempt", "changed_at", "dropped", "launching", "news", "record", "story")
+    __slots__ = ("attempt", "changed_at", "dropped", "launching", "news", "record", "stored", "story")
 
     def __init__(self, record: AgentRecord, now: float) -> None:
         self.record = record
         self.attempt = 0
         self.launching = False
         self.news = NO_NEWS
+        self.stored = record.state
+        """The state that the store has; after a restart it may be what is found again, and then nothing is written."""
         self.dropped: set[str] = set()
         """Actors that Ray dropped before it had begun to make them; one a launch at most."""
         self.changed_at = now
@@ -255,7 +257,9 @@ class Books:
         index[request_id] = record.uid
 
     def save(self, agent: Agent, out: Decision) -> None:
-        out.writes.append(Write(key_of("agent", agent.record.uid), records.encode(agent.record)))
+        record = agent.record
+        agent.stored = record.state
+        out.writes.append(Write(key_of("agent", record.uid), records.encode(record), frees=record.state in ENDED))
 
     def save_pool(self, pool: PoolRecord, out: Decision) -> None:
         out.writes.append(Write(key_of("pool", pool.uid), records.encode(pool)))

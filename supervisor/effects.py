@@ -11,10 +11,11 @@ from schedulemesh.supervisor.events import LaunchFailed, LaunchLost
 
 
 class Write(msgspec.Struct, frozen=True):
-    """Put a value under a key of the store; None deletes the key."""
+    """Put a value under a key of the store; None deletes the key. `frees`: it tells an agent's end."""
 
     key: str
     value: bytes | None
+    frees: bool = False
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -114,6 +115,10 @@ class Decision(msgspec.Struct):
     answers: list[Answer]
     wake_at: float | None = None
     notes: list[Note] = []
+
+    @property
+    def ends_mesh(self) -> bool:
+        return any(isinstance(effect, EndMesh) for effect in self.effects)
 
 
 class Note(msgspec.Struct, frozen=True):

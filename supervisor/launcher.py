@@ -91,10 +91,10 @@ class Launcher:
         """Whether a driver has asked for output lately."""
         return time.monotonic() - self._followed_at < FOLLOWER_S
 
-    async def lines(self, after: int, timeout_s: float) -> list[Line]:
+    async def lines(self, after: int) -> list[Line]:
         """What agents printed since line `after` (0: all that is kept)."""
         self._followed_at = time.monotonic()
-        return await self._listen().after(after, timeout_s)
+        return self._listen().after(after)
 
     async def launch(self, encoded: bytes, class_blob: bytes, args_blob: bytes) -> bytes:
         """Bring an agent up. Returns an encoded LaunchReady, LaunchFailed or LaunchLost; never raises.

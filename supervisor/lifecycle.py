@@ -202,7 +202,7 @@ class Lifecycle:
             return
         if before is AgentState.RECOVERING:
             self._recovered(agent, signal, now, out)
-        if record.state is not before or changed:
+        if record.state is not agent.stored or changed:
             self._books.save(agent, out)
 
     def _recovered(self, agent: Agent, signal: Signal, now: float, out: Decision) -> None:

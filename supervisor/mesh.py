@@ -80,7 +80,7 @@ class Mesh:
         record this version cannot read.
         """
         out = Decision([], [], [], notes=[])
-        loaded = {key: records.decode(key, data) for key, data in stored.items() if not key.startswith("blob/")}
+        loaded = {key: records.decode(key, data) for key, data in stored.items() if not key.startswith(records.BLOBS)}
         self._books.mesh = next((r for r in loaded.values() if isinstance(r, MeshRecord)), MeshRecord())
         for pool in sorted((r for r in loaded.values() if isinstance(r, PoolRecord)), key=lambda r: r.created_at):
             if pool.state is PoolState.DELETED:
@@ -92,13 +92,14 @@ class Mesh:
         for record in sorted(ended, key=lambda r: r.ended_at):
             self._books.add_ended(Agent(record, now))
         for record in living:
-            record.state = AgentState.RECOVERING
             agent = Agent(record, now)
+            record.state = AgentState.RECOVERING
+            agent.story.append(f"restored > {record.state.value}")
             agent.attempt = 1  # it may have been launched before: a launcher must reckon with its actor
             self._books.add(agent)
         self._pools.resume()
         for key in stored:
-            if key.startswith("blob/") and not self._books.kits[key.removeprefix("blob/")]:
+            if key.startswith(records.BLOBS) and not self._books.kits[key.removeprefix(records.BLOBS)]:
                 out.writes.append(Write(key, None))
         out.effects.append(ReadTable({record.actor_id: record.uid for record in living if record.actor_id}))
         out.notes.append(Note("mesh_restored", {"pools": len(self._books.pools), "agents": len(living)}))

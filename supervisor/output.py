@@ -47,7 +47,6 @@ class Output:
         self._lines: deque[Line] = deque(maxlen=MAX_LINES)
         self._count = 0
         self._loop = asyncio.get_running_loop()
-        self._arrived = asyncio.Event()
         self._subscribed = asyncio.Event()
         self._pause = threading.Event()
         threading.Thread(target=self._read, name="agent-output", daemon=True).start()
@@ -58,15 +57,9 @@ class Output:
             await asyncio.wait_for(self._subscribed.wait(), timeout_s)
         return self._subscribed.is_set()
 
-    async def after(self, number: int, timeout_s: float) -> list[Line]:
-        """The lines after that number; waits for one, up to `timeout_s`, and then returns none."""
-        if self._count <= number:
-            self._arrived.clear()
-            try:
-                await asyncio.wait_for(self._arrived.wait(), timeout_s)
-            except asyncio.TimeoutError:
-                return []
-        missing = min(self._count - number, len(self._lines))
+    def after(self, number: int) -> list[Line]:
+        """The lines after that number, as far as they are kept."""
+        missing = max(0, min(self._count - number, len(self._lines)))
         return [self._lines[index] for index in range(len(self._lines) - missing, len(self._lines))]
 
     def _read(self) -> None:
@@ -106,4 +99,3 @@ class Output:
                     str(text)[:MAX_LINE],
                 )
             )
-        self._arrived.set()

@@ -1,14 +1,15 @@
-"""The runner: the asyncio shell around the mesh. Feeds events in, and carries each decision out in its order.
+"""The runner: the asyncio shell around the mesh. Feeds events in, and carries the decisions out in their order.
 
-Persist, then act, then answer. One event at a time, so that what is answered was persisted after everything it rests
-on. Knows no Ray: everything outside is behind a port. A failed write ends the process, which comes back from the
-store rather than run ahead of it.
+Persist, then act, then answer. Decisions that were made while a write was under way share the next one (`groups`);
+none is acted on or answered before all of its group is written, so that what is answered was persisted together with
+everything it rests on. Knows no Ray: everything outside is behind a port. A failed write ends the process, which comes
+back from the store rather than run ahead of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -18,6 +19,7 @@ from schedulemesh.core.messages import Reply, Request
 from schedulemesh.supervisor import effects
 from schedulemesh.supervisor.effects import Decision, Effect, Write
 from schedulemesh.supervisor.events import Asked, Event, TableRead, Tick
+from schedulemesh.supervisor.groups import grouped, stages
 from schedulemesh.supervisor.mesh import Mesh
 from schedulemesh.supervisor.ports import Clock, Cluster, Launchers, Store, Watcher
 from schedulemesh.supervisor.transitions import ImpossibleError
@@ -30,6 +32,10 @@ RETRY_S = 1.0
 _LAST_WORD_S = 0.2
 # Refusals that rest on the size of the cluster are decided once more on a fresh look before they are given.
 _CLUSTER_BOUND = frozenset({"InsufficientClusterCapacityError", "NoNodeFitsError"})
+
+
+class _PoisonError(Exception):
+    """A request that the mesh could not even refuse: a defect of ours, which ends the process."""
 
 
 class Runner:
@@ -68,7 +74,7 @@ class Runner:
         """Come back from the store and begin. True when it returns: requests are answered from the whole books."""
         stored = await self._store.load()
         self._mesh.step(await self._cluster.look(), self._clock())
-        await self._carry_out(self._mesh.restore(stored, self._clock()))
+        await self._carry_out([self._mesh.restore(stored, self._clock())])
         self._spawn(self._run())
         self._spawn(self._watcher.watch(self.post, self.post))
         self._spawn(self._every(CLUSTER_PERIOD_S, self._look_at_cluster))
@@ -100,53 +106,71 @@ class Runner:
 
     async def _run(self) -> None:
         while not self._over:
-            event = await self._events.get()
+            first = await self._events.get()
             try:
-                decision = self._mesh.step(event, self._clock())
+                for group in grouped(self._decisions(first)):
+                    await self._carry_out(group)
+            except _PoisonError:
+                await asyncio.sleep(_LAST_WORD_S)
+                raise
+
+    def _decisions(self, first: Event) -> Iterator[Decision]:
+        """What the mesh decides on this event, and on all that have come by the time each of them is taken."""
+        event = first
+        while not self._over:
+            try:
+                yield self._mesh.step(event, self._clock())
             except ImpossibleError as error:
                 log.critical("impossible_event", event_kind=type(event).__name__, error=str(error))
                 if isinstance(event, (TableRead, Tick)):
                     raise  # others may have moved before it: back to what is written
                 self._act(effects.ReadTable())
             except Exception as error:
-                if isinstance(event, Asked):
-                    # Answered before the end, or Ray would ask the next process the same.
-                    problem = InvalidRequestError(field="request", problem=f"could not be handled: {error!r:.200}")
-                    self._answer(event.request.request_id, Reply.refused(problem))
-                    await asyncio.sleep(_LAST_WORD_S)
-                raise
-            else:
-                await self._carry_out(decision)
+                if not isinstance(event, Asked):
+                    raise
+                # Answered before the end, or Ray would ask the next process the same.
+                problem = InvalidRequestError(field="request", problem=f"could not be handled: {error!r:.200}")
+                self._answer(event.request.request_id, Reply.refused(problem))
+                raise _PoisonError(repr(error)) from error
+            if self._events.empty():
+                return
+            event = self._events.get_nowait()
 
-    async def _carry_out(self, decision: Decision) -> None:
-        for note in decision.notes:
+    async def _carry_out(self, group: Sequence[Decision]) -> None:
+        for note in (note for decision in group for note in decision.notes):
             log.info(note.event, **note.fields)
-        await self._persist(decision.writes)
-        for effect in decision.effects:
-            if isinstance(effect, effects.EndMesh):
-                await self._end()
-            else:
-                self._act(effect)
-        for answer in decision.answers:
-            self._answer(answer.request_id, answer.reply)
-        self._set_alarm(decision.wake_at)
+        await self._persist(stages(group))
+        for decision in group:
+            for effect in decision.effects:
+                if isinstance(effect, effects.EndMesh):
+                    await self._end()
+                else:
+                    self._act(effect)
+            for answer in decision.answers:
+                self._answer(answer.request_id, answer.reply)
+        self._set_alarm(group[-1].wake_at)
 
     def _answer(self, request_id: str, reply: Reply) -> None:
         for future in self._asking.get(request_id, ()):
             if not future.done():
                 future.set_result(reply)
 
-    async def _persist(self, writes: list[Write]) -> None:
-        last = {write.key: write for write in writes}
+    async def _persist(self, writes: list[list[Write]]) -> None:
         try:
-            for write in last.values():
-                if write.value is None:
-                    await self._store.delete(write.key)
+            for stage in writes:
+                if len(stage) == 1:
+                    await self._write(stage[0])
                 else:
-                    await self._store.put(write.key, write.value)
+                    await asyncio.gather(*(self._write(write) for write in stage))
         except Exception as error:
             self._die(f"the store failed: {error!r}")
             raise
+
+    async def _write(self, write: Write) -> None:
+        if write.value is None:
+            await self._store.delete(write.key)
+        else:
+            await self._store.put(write.key, write.value)
 
     def _act(self, effect: Effect) -> None:
         match effect:

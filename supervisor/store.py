@@ -13,11 +13,10 @@ from typing import Any
 
 from ray._private.worker import global_worker
 
-from schedulemesh.core.records import MESH_KEY
+from schedulemesh.core.records import BLOBS, MESH_KEY
 
 _TIMEOUT_S = 60
 _READ_BATCH = 1000
-_BLOBS = "blob/"
 
 
 def read(mesh: str, namespace: str, key: str) -> bytes | None:
@@ -45,8 +44,8 @@ class GcsStore:
 
     async def load(self) -> dict[str, bytes]:
         keys = await self._keys()
-        stored = {key: b"" for key in keys if key.startswith(_BLOBS)}
-        wanted = iter([key.encode() for key in keys if not key.startswith(_BLOBS)])
+        stored = {key: b"" for key in keys if key.startswith(BLOBS)}
+        wanted = iter([key.encode() for key in keys if not key.startswith(BLOBS)])
         while batch := list(islice(wanted, _READ_BATCH)):
             values = await self._gcs.async_internal_kv_multi_get(batch, namespace=self._namespace, timeout=_TIMEOUT_S)
             stored.update((key.decode(), value) for key, value in values.items())

@@ -103,6 +103,9 @@ _KINDS: dict[str, type[Record]] = {
     "mesh": MeshRecord,
 }
 MESH_KEY = "mesh/self"
+AGENTS = "agent/"
+BLOBS = "blob/"
+"""How the keys of agents' records, and of blobs, begin."""
 
 
 def key_of(kind: str, ident: str) -> str:

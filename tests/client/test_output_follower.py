@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -34,16 +35,16 @@ class FakeLauncher:
     def lines(self) -> FakeLauncher:
         return self
 
-    def remote(self, after: int, _: float) -> FakeLauncher:
+    def remote(self, after: int) -> FakeLauncher:
         self.asked_from.append(after)
         return self
 
     def future(self) -> Future[list[Line]]:
         answer: Future[list[Line]] = Future()
-        given = self.answers.pop(0) if self.answers else None
-        if given is None:
-            self.over.set()  # and no answer, as of a launcher whose agents are silent
-        elif isinstance(given, Exception):
+        if not self.answers:
+            self.over.set()
+        given = self.answers.pop(0) if self.answers else []
+        if isinstance(given, Exception):
             answer.set_exception(given)
         else:
             answer.set_result([line for line in given if line[0] > self.asked_from[-1]])
@@ -54,9 +55,10 @@ class FakeLauncher:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time at which an agent is followed, and no waiting between two tries."""
     now = [FOLLOWED_AT]
-    monkeypatch.setattr(output, "time", SimpleNamespace(time=lambda: now[0]))
-    monkeypatch.setattr(output, "_RETRY_S", 0.001)
-    monkeypatch.setattr(output, "_LOOK_S", 0.001)
+    clocks = SimpleNamespace(time=lambda: now[0], monotonic=time.monotonic, sleep=time.sleep)
+    monkeypatch.setattr(output, "time", clocks)
+    monkeypatch.setattr(output, "_OFTEN_S", 0.001)
+    monkeypatch.setattr(output, "_SELDOM_S", 0.001)
     return now
 
 
@@ -106,7 +108,7 @@ def test_no_line_is_shown_twice_when_the_launcher_could_not_be_reached_for_a_mom
     kept = [line(1, "one"), line(2, "two")]
     launcher = FakeLauncher(kept, RayError("away"), [*kept, line(3, "three")])
     show(follower, monkeypatch, launcher)
-    assert launcher.asked_from == [0, 2, 0, 3]
+    assert launcher.asked_from[:4] == [0, 2, 0, 3]
     assert capsys.readouterr().out == "(w pid=7) one\n(w pid=7) two\n(w pid=7) three\n"
 
 
@@ -151,3 +153,27 @@ def test_an_agent_that_nobody_follows_is_not_shown(
 ) -> None:
     show(follower, monkeypatch, FakeLauncher([line(1, "someone else's", agent="other")]))
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_was_printed_just_before_the_driver_ends_is_still_shown(
+    follower: OutputFollower, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launcher = FakeLauncher([line(1, "hello")])
+    show(follower, monkeypatch, launcher)
+    monkeypatch.setattr(output, "_SELDOM_S", 60.0)
+    launcher.answers.append([line(2, "the last word")])
+    follower._close()
+    assert capsys.readouterr().out == "(w pid=7) hello\n(w pid=7) the last word\n"
+
+
+def test_nothing_is_looked_for_after_the_driver_connected_anew(
+    follower: OutputFollower, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launcher = FakeLauncher([line(1, "hello")])
+    show(follower, monkeypatch, launcher)
+    follower.leave()
+    assert follower._thread is not None
+    follower._thread.join(SOON_S)
+    launcher.answers.append([line(2, "another connection's")])
+    follower._close()
+    assert capsys.readouterr().out == "(w pid=7) hello\n"

@@ -8,7 +8,7 @@ from mutants import MUTANTS
 from random_schedule import RandomSchedule
 from stage import ViolationError
 
-SEEDS = 60
+SEEDS = 160
 
 
 @pytest.mark.parametrize("name", MUTANTS)

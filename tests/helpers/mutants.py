@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from schedulemesh.core.records import MESH_KEY
+from schedulemesh.core.records import BLOBS, MESH_KEY
 from schedulemesh.supervisor import mesh as mesh_module
+from schedulemesh.supervisor import runner as runner_module
 from schedulemesh.supervisor.books import Books
 from schedulemesh.supervisor.effects import Decision, Launch, Write
 from schedulemesh.supervisor.events import ActorPhase
+from schedulemesh.supervisor.groups import stages
 from schedulemesh.supervisor.lifecycle import Lifecycle
 from schedulemesh.supervisor.runner import Runner
 from schedulemesh.supervisor.store import GcsStore
 from schedulemesh.supervisor.transitions import Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import pytest
 
@@ -29,10 +32,10 @@ if TYPE_CHECKING:
 def answers_before_it_persists(patch: pytest.MonkeyPatch) -> None:
     carried_out = Runner._carry_out
 
-    async def mutant(self: Runner, decision: Decision) -> None:
-        for answer in decision.answers:
+    async def mutant(self: Runner, group: Sequence[Decision]) -> None:
+        for answer in chain.from_iterable(decision.answers for decision in group):
             self._answer(answer.request_id, answer.reply)
-        await carried_out(self, decision)
+        await carried_out(self, group)
 
     patch.setattr(Runner, "_carry_out", mutant)
 
@@ -40,13 +43,14 @@ def answers_before_it_persists(patch: pytest.MonkeyPatch) -> None:
 def launches_before_it_persists(patch: pytest.MonkeyPatch) -> None:
     carried_out = Runner._carry_out
 
-    async def mutant(self: Runner, decision: Decision) -> None:
-        launches = [effect for effect in decision.effects if isinstance(effect, Launch)]
-        for launch in launches:
-            self._act(launch)
-            await asyncio.sleep(1.0)
-        decision.effects = [effect for effect in decision.effects if effect not in launches]
-        await carried_out(self, decision)
+    async def mutant(self: Runner, group: Sequence[Decision]) -> None:
+        for decision in group:
+            launches = [effect for effect in decision.effects if isinstance(effect, Launch)]
+            for launch in launches:
+                self._act(launch)
+                await asyncio.sleep(1.0)
+            decision.effects = [effect for effect in decision.effects if effect not in launches]
+        await carried_out(self, group)
 
     patch.setattr(Runner, "_carry_out", mutant)
 
@@ -103,10 +107,26 @@ def trusts_a_launch_that_failed(patch: pytest.MonkeyPatch) -> None:
 
 
 def drops_the_kit_before_the_start_is_written(patch: pytest.MonkeyPatch) -> None:
-    def deletions_first(writes: list[Write]) -> None:
-        writes.sort(key=lambda write: write.value is not None)
+    def deletions_first(group: Sequence[Decision]) -> list[list[Write]]:
+        return sorted(stages(group), key=lambda stage: stage[0].value is not None)
 
-    patch.setattr(mesh_module, "_order", deletions_first)
+    patch.setattr(runner_module, "stages", deletions_first)
+
+
+def writes_an_agent_before_its_kit(patch: pytest.MonkeyPatch) -> None:
+    def agents_first(group: Sequence[Decision]) -> list[list[Write]]:
+        return sorted(stages(group), key=lambda stage: stage[0].key.startswith(BLOBS))
+
+    patch.setattr(runner_module, "stages", agents_first)
+
+
+def writes_a_successor_before_an_end(patch: pytest.MonkeyPatch) -> None:
+    """Also where both come at the same time, which dice seldom bring about."""
+
+    def ends_last(group: Sequence[Decision]) -> list[list[Write]]:
+        return sorted(stages(group), key=lambda stage: stage[0].frees)
+
+    patch.setattr(runner_module, "stages", ends_last)
 
 
 def believes_every_table(patch: pytest.MonkeyPatch) -> None:
@@ -175,6 +195,8 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         wipes_its_own_record_first,
         trusts_a_launch_that_failed,
         drops_the_kit_before_the_start_is_written,
+        writes_an_agent_before_its_kit,
+        writes_a_successor_before_an_end,
         believes_every_table,
         lets_strays_live,
         never_kills_again,

@@ -7,7 +7,7 @@ import queue
 from collections.abc import Mapping
 from typing import Any
 
-from schedulemesh.supervisor.output import Output, Poll
+from schedulemesh.supervisor.output import Line, Output, Poll
 
 JOB = "01"
 NOTHING = dict.fromkeys(("ip", "pid", "job", "is_err", "lines", "actor_name", "task_name"))
@@ -54,6 +54,17 @@ class Channel:
             await asyncio.sleep(0)
 
 
+async def heard(output: Output, count: int) -> list[Line]:
+    """All lines, when there are so many."""
+
+    async def lines() -> list[Line]:
+        while len(output.after(0)) < count:
+            await asyncio.sleep(0)
+        return output.after(0)
+
+    return await asyncio.wait_for(lines(), 5)
+
+
 def test_lines_come_in_order_and_only_those_of_the_own_job() -> None:
     async def listen() -> list[str]:
         channel = Channel()
@@ -62,9 +73,7 @@ def test_lines_come_in_order_and_only_those_of_the_own_job() -> None:
         channel.say("another's", job="02")
         channel.say("one")
         channel.say("two")
-        first = await output.after(0, 5)
-        lines = [*first, *(await output.after(1, 5) if len(first) == 1 else [])]
-        return [line.text for line in lines]
+        return [line.text for line in await heard(output, 2)]
 
     assert asyncio.run(listen()) == ["one", "two"]
 
@@ -75,14 +84,15 @@ def test_lines_are_heard_again_after_the_gcs_was_away() -> None:
         output = Output(channel.subscribe, JOB)
         assert await output.subscribed(5)
         channel.say("before")
-        (before,) = await output.after(0, 5)
+        (before,) = await heard(output, 1)
         channel.go_away()
         while channel.refused < 2:
             await asyncio.sleep(0)
         assert not await output.subscribed(0)
         await channel.come_back()
         channel.say("after")
-        (after,) = await output.after(before.number, 5)
+        await heard(output, 2)
+        (after,) = output.after(before.number)
         return [before.text, after.text], len(channel.subscriptions)
 
     assert asyncio.run(listen()) == (["before", "after"], 2)
