@@ -31,7 +31,7 @@ from schedulemesh.client.connection import Connection
 from schedulemesh.client.scheduler import NAME, NAMESPACE, Scheduler
 from schedulemesh.core import messages
 from schedulemesh.core.errors import ScheduleMeshError, SupervisorNotRunningError
-from schedulemesh.core.infos import AgentsReply, PoolsReply, StatusReply
+from schedulemesh.core.infos import AgentInfo, PoolInfo, StatusReply
 from schedulemesh.core.names import check_name
 from schedulemesh.core.states import HOLDING, MeshState
 
@@ -157,8 +157,8 @@ def status(target: Target, *, as_json: bool) -> None:
     """Show the mesh, its pools and its agents."""
     with _attached(target) as connection:
         mesh = _status(connection)
-        pools = cast("PoolsReply", connection.ask(messages.ListPools()))["pools"]
-        agents = cast("AgentsReply", connection.ask(messages.ListAgents(None, {})))["agents"]
+        pools = cast("list[PoolInfo]", connection.ask_all(messages.ListPools(), "pools"))
+        agents = cast("list[AgentInfo]", connection.ask_all(messages.ListAgents(None, {}), "agents"))
         if as_json:
             _print_json({"mesh": mesh, "pools": pools, "agents": tables.shown(agents)})
         else:
@@ -171,7 +171,7 @@ def status(target: Target, *, as_json: bool) -> None:
 def pools(target: Target, *, as_json: bool) -> None:
     """List the pools: their capacity and how much of it is used."""
     with _attached(target) as connection:
-        found = cast("PoolsReply", connection.ask(messages.ListPools()))["pools"]
+        found = cast("list[PoolInfo]", connection.ask_all(messages.ListPools(), "pools"))
         if as_json:
             _print_json({"pools": found})
         else:
@@ -186,7 +186,7 @@ def agents(target: Target, pool: str | None, *, as_json: bool) -> None:
     """List the agents that live or have failed."""
     with _attached(target) as connection:
         wanted = None if pool is None else check_name(pool, "pool name")
-        found = cast("AgentsReply", connection.ask(messages.ListAgents(wanted, {})))["agents"]
+        found = cast("list[AgentInfo]", connection.ask_all(messages.ListAgents(wanted, {}), "agents"))
         if as_json:
             _print_json({"agents": tables.shown(found)})
         else:

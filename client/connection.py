@@ -11,12 +11,23 @@ import time
 import uuid
 from typing import Any
 
+import msgspec
 import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayError
 
 from schedulemesh.client.environment import session
 from schedulemesh.core.errors import InvalidRequestError, SupervisorNotRunningError, SupervisorUnavailableError
-from schedulemesh.core.messages import AnyBody, Reply, ReplyError, Request, decode_reply, encode_request
+from schedulemesh.core.messages import (
+    AnyBody,
+    ListAgents,
+    ListPools,
+    Place,
+    Reply,
+    ReplyError,
+    Request,
+    decode_reply,
+    encode_request,
+)
 
 _RETRY_S = 0.1
 CALL_S = 60.0
@@ -56,6 +67,16 @@ class Connection:
     def ask(self, body: AnyBody, *, request_id: str | None = None, timeout_s: float = CALL_S) -> dict[str, Any]:
         """The result; raises the error that the supervisor refused with, or SupervisorUnavailableError."""
         return result_of(self.request(body, request_id=request_id, timeout_s=timeout_s))
+
+    def ask_all(self, body: ListAgents | ListPools, kind: str) -> list[dict[str, Any]]:
+        """All that is listed under `kind`, page after page."""
+        listed: list[dict[str, Any]] = []
+        while True:
+            page = self.ask(body)
+            listed += page[kind]
+            if page["next"] is None:
+                return listed
+            body = msgspec.structs.replace(body, after=Place(**page["next"]))
 
     def request(self, body: AnyBody, *, request_id: str | None = None, timeout_s: float = CALL_S) -> Reply:
         payload = encode_request(Request(request_id or new_id(), body))

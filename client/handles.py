@@ -2,17 +2,23 @@
 
 Attributes of Ray's that are not public: `_ray_method_signatures` of a handle, and the name of a method that only Ray's
 stand-in for a missing class has. If they go, a driver without the module has to pass arguments by name. `_actor_id`,
-which actor a handle is for; if it goes, `actor_id` in its repr says the same.
+which actor a handle is for; if it goes, `actor_id` in its repr says the same. `ActorHandle._deserialization_helper`,
+which makes a handle of what a launcher serialized; if it goes, each actor is looked up by name.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from inspect import Parameter
 from typing import Any
 
 import ray
+from ray.actor import ActorHandle
 from ray.exceptions import RayError
+
+from schedulemesh.client.environment import is_ray_client
 
 _STAND_IN = "_TemporaryActor__dummy_method"
 """A method that only Ray's stand-in for a class that cannot be imported has."""
@@ -22,11 +28,20 @@ _NEWS_S = 1.0
 _LOOK_S = 0.02
 
 
-def handle_of(actor_name: str, namespace: str, actor_id: str | None) -> Any:
-    """The handle of exactly that actor. None if it is not there, or Ray cannot tell; another may have its name.
+def handle_of(agent: Mapping[str, Any]) -> Any:
+    """The handle of exactly this agent's actor, from what a supervisor tells of it (`handle`: as Ray serializes it).
 
-    While the GCS is away, Ray waits for it, up to a minute, unless this process has seen the actor before.
+    Without that, as while it is starting, the actor is looked up by name: None if it is not there, or Ray cannot tell;
+    another may have its name. Then, while the GCS is away, Ray waits for it, up to a minute, unless this process has
+    seen the actor before.
     """
+    if agent["handle"] and not is_ray_client():
+        with suppress(Exception):  # whatever another version of Ray may have against it, there is the name
+            return _with_positional_arguments(ActorHandle._deserialization_helper(agent["handle"], weak_ref=True))  # noqa: SLF001
+    return _looked_up(agent["actor_name"], agent["namespace"], agent["actor_id"])
+
+
+def _looked_up(actor_name: str, namespace: str, actor_id: str | None) -> Any:
     until = time.monotonic() + _NEWS_S
     while actor_id is not None:
         try:

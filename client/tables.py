@@ -41,12 +41,14 @@ def mesh_view(
 
 def mesh_line(status: StatusReply, *, now: float) -> Text:
     counts = ", ".join(f"{count} {state}" for state, count in status["agents"].items() if count)
+    warm = status["warm_agents"]
     return Text.assemble(
         (status["mesh"], "bold"),
         f" in {status['namespace']}: ",
         _state(status["state"]),
         f" · up {duration(now - status['started_at'])} · pid {status['pid']}",
         f" · {count_of(status['pools'], 'pool')} · agents: {counts or 'none'}",
+        f" · {warm['ready']} of {warm['wanted']} warm" if warm["wanted"] else "",
         f" · version {status['version']} (Ray {status['ray_version']})",
     )
 
@@ -62,13 +64,15 @@ def promised_line(status: StatusReply) -> Text:
 def pools_table(pools: Sequence[PoolInfo]) -> RenderableType:
     if not pools:
         return Text("no pools", style="dim")
-    table = _table("pool", "state", ">agents", "used of capacity", "labels")
+    with_warm = any(pool["warm_agents"] for pool in pools)
+    table = _table("pool", "state", ">agents", *([">warm"] if with_warm else []), "used of capacity", "labels")
     for pool in sorted(pools, key=lambda pool: pool["name"]):
         heads = f"{pool['agents']}/{pool['target_agents']}" if pool["target_agents"] else str(pool["agents"])
         table.add_row(
             Text(pool["name"]),
             _state(pool["state"]),
             heads,
+            *([f"{pool['warm_ready']}/{pool['warm_agents']}"] if with_warm else []),
             capacity_bars(pool["used_resources"], pool["capacity"]),
             Text(", ".join(f"{key}={value}" for key, value in pool["labels"].items())),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 
@@ -13,7 +12,7 @@ from schedulemesh.core.errors import InvalidRequestError
 from schedulemesh.core.messages import MAX_SECONDS, CreateAgent, Environment, check_blob
 from schedulemesh.core.names import check_labels, check_name
 from schedulemesh.core.options import RESOURCE_OPTIONS, check_options, differing, named_amounts, without_resources
-from schedulemesh.core.records import AgentRecord, PoolRecord
+from schedulemesh.core.records import AgentRecord, PoolRecord, digest
 from schedulemesh.core.states import AgentState
 
 POOL_LABEL = "pool"
@@ -92,10 +91,6 @@ def encode_environment(environment: Environment) -> bytes:
             field="runtime_env", problem=f"takes {len(encoded):,} bytes, the limit is {MAX_ENVIRONMENT:,}"
         )
     return encoded
-
-
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def check_grace(grace_s: float) -> float:

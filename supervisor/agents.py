@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import islice
 
 from schedulemesh.core.amounts import Amounts
 from schedulemesh.core.errors import AgentExistsError, InvalidRequestError, NoNodeFitsError
 from schedulemesh.core.messages import CreateAgent, DeleteAgent, ListAgents, Reply
 from schedulemesh.core.names import launcher_name
-from schedulemesh.core.records import AgentRecord, key_of
+from schedulemesh.core.records import AgentRecord
 from schedulemesh.core.states import ENDED, Goal
-from schedulemesh.supervisor.admission import admit, check_grace, differences, digest, encode_environment
+from schedulemesh.supervisor.admission import admit, check_grace, differences, encode_environment
 from schedulemesh.supervisor.books import Agent, Books
-from schedulemesh.supervisor.effects import Decision, Note, Write
+from schedulemesh.supervisor.effects import Decision, Note
 from schedulemesh.supervisor.lifecycle import Lifecycle, created
+from schedulemesh.supervisor.roll import PAGE
 from schedulemesh.supervisor.views import agent_info
 
 
@@ -44,8 +45,7 @@ class AgentDesk:
         self._check_nodes(record, overcommit=pool.overcommit)
         agent = Agent(record, now)
         for blob in (body.class_blob, body.args_blob, encode_environment(body.environment)):
-            if not self._books.kits[digest(blob)]:
-                out.writes.append(Write(key_of("blob", digest(blob)), blob))
+            self._books.kits.put(blob, out)
         self._books.add(agent)
         self._books.save(agent, out)
         self._books.wait(record.uid, body.request_id, creates=True)
@@ -57,10 +57,17 @@ class AgentDesk:
         return Reply(result={"agent": agent_info(self._books.agent(name).record)})
 
     def list(self, body: ListAgents) -> Reply:
-        pools = [self._books.pool(body.pool)] if body.pool is not None else list(self._books.pools.values())
-        agents = chain.from_iterable(self._books.members(pool) for pool in pools)
+        """A page: those with these labels among so many, and where it ends."""
+        roll = self._books.members(self._books.pool(body.pool) if body.pool is not None else None)
+        page = list(islice(roll.after(body.after), PAGE))
+        records = [self._books.agents[uid].record for uid in page]
         wanted = body.labels.items()
-        return Reply(result={"agents": [agent_info(a.record) for a in agents if wanted <= a.record.labels.items()]})
+        return Reply(
+            result={
+                "agents": [agent_info(record) for record in records if wanted <= record.labels.items()],
+                "next": roll.place(page[-1]) if len(page) == PAGE else None,
+            }
+        )
 
     def delete(self, request_id: str, body: DeleteAgent, now: float, out: Decision) -> Reply | None:
         """The reply, or None until the end was observed."""

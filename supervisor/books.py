@@ -6,7 +6,6 @@ Knows which agents and pools there are, who waits for whom, and what is due when
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
@@ -17,17 +16,18 @@ from schedulemesh.core.errors import AgentNotFoundError, InvalidRequestError, Po
 from schedulemesh.core.names import check_name, close_matches
 from schedulemesh.core.records import AgentRecord, MeshRecord, PoolRecord, key_of
 from schedulemesh.core.states import ENDED, AgentState, Goal, MeshState, PoolState
+from schedulemesh.supervisor.deadlines import Deadlines
 from schedulemesh.supervisor.effects import Decision, Write
+from schedulemesh.supervisor.kits import Kits, kit_of
 from schedulemesh.supervisor.ledger import Ledger
+from schedulemesh.supervisor.roll import Roll
+from schedulemesh.supervisor.warm_pools import WarmPools
 
 HISTORY_MAX = 1000
 """Ended agents (and deleted pools) that are kept, so that a late retry or a look-up still finds them."""
 HISTORY_S = 3600.0
 REMEMBERED_REQUESTS = 128
 """Request ids a record remembers: far more than clients that wait for one agent or pool at the same time."""
-_STALE_MAX = 1000
-"""Deadlines that came to nothing and are still in the heap, behind one that holds, beyond as many as there are agents.
-Then it is made anew: so the cost of that is borne by as many decisions as there are agents."""
 _STORY = 16
 _USED = "was used before, about {}; take a new one"
 NO_NEWS = (-1, -1)
@@ -70,13 +70,16 @@ class Books:
         self.old_pools: OrderedDict[str, PoolRecord] = OrderedDict()
         self.agents: dict[str, Agent] = {}
         self.counts: Counter[AgentState] = Counter()
-        self.kits: Counter[str] = Counter()
+        self.kits = Kits()
+        self.warm = WarmPools(self.kits)
         self._latest: dict[str, str] = {}
-        self._members: dict[str, dict[str, None]] = {}
+        self.listed_pools = Roll()
+        self.listed_agents = Roll()
+        self._members: dict[str, Roll] = {}
         self._actor_names: dict[tuple[str, str], str] = {}
         self._ended: OrderedDict[str, float] = OrderedDict()
         self._last_end = 0.0
-        self._deadlines: list[tuple[float, str]] = []
+        self._deadlines = Deadlines(self.agents)
         self._waiting: dict[str, dict[Waiter, None]] = {}
         self._drained: list[PoolRecord] = []
         # Which requests were about which pool or agent: two maps, as an id that a client reuses must not mix them.
@@ -140,9 +143,12 @@ class Books:
         uid = self._actor_names.get((namespace, actor_name))
         return self.agents[uid] if uid else None
 
-    def members(self, pool: PoolRecord) -> Iterator[Agent]:
-        """The pool's agents that are there or failed; those that were asked to go and went are not listed."""
-        return (self.agents[uid] for uid in self._members.get(pool.uid, ()))
+    def pool_of(self, uid: str) -> PoolRecord:
+        return self._pools_by_uid[uid]
+
+    def members(self, pool: PoolRecord | None) -> Roll:
+        """The agents of a pool, or of all, that are there or failed; who was asked to go and went is not listed."""
+        return self._members[pool.uid] if pool else self.listed_agents
 
     def children(self, pool: PoolRecord) -> list[Agent]:
         """The pool's agents that hold capacity."""
@@ -153,8 +159,10 @@ class Books:
     def open_pool(self, pool: PoolRecord) -> None:
         self.pools[pool.name] = pool
         self._pools_by_uid[pool.uid] = pool
-        self._members[pool.uid] = {}
+        self._members[pool.uid] = Roll()
+        self.listed_pools.add(pool.uid, pool.created_at)
         self.ledger.open(pool)
+        self.warm.enter(pool)
         for request_id in (pool.uid, *pool.changed_by):
             self._asked_of_pools[request_id] = pool.uid
 
@@ -162,8 +170,11 @@ class Books:
         """The pool is empty and goes; its record stays for a while, to answer late retries."""
         pool.state = PoolState.DELETED
         pool.ended_at = now
+        self.warm.change(pool, 0, b"", out)
         self.ledger.close(pool.uid)
-        del self._members[pool.uid]
+        for uid in self._members.pop(pool.uid):
+            self.listed_agents.discard(uid)
+        self.listed_pools.discard(pool.uid)
         del self.pools[pool.name], self._pools_by_uid[pool.uid]
         self.save_pool(pool, out)
         self.keep_old_pool(pool)
@@ -192,7 +203,7 @@ class Books:
         self.ledger.book(record.pool_uid, record.uid, record.need)
         self._actor_names[record.namespace, record.actor_name] = record.uid
         if record.goal is Goal.START:
-            self.kits.update(_kit(record))
+            self.kits.need(kit_of(record))
         self._enter(agent)
         self.schedule(agent)
 
@@ -218,7 +229,7 @@ class Books:
         """Set the goal. The launch kit is dropped when the agent will not be launched again."""
         record = agent.record
         if record.goal is Goal.START and goal is not Goal.START:
-            self._drop_kit(record, out)
+            self.kits.drop(kit_of(record), out)
         record.goal = goal
 
     def end(self, agent: Agent, now: float, out: Decision) -> None:
@@ -235,14 +246,14 @@ class Books:
             self.dismiss(agent)
         self.save(agent, out)
         if record.goal is Goal.START:
-            self._drop_kit(record, out)
+            self.kits.drop(kit_of(record), out)
         self._ended[record.uid] = record.ended_at
         self._trim_history(now, out)
 
     def dismiss(self, agent: Agent) -> None:
         """List an ended agent no longer; it can still be looked up by name for a while."""
         agent.record.dismissed = True
-        self._members.get(agent.record.pool_uid, {}).pop(agent.record.uid, None)
+        self._unlist(agent.record)
 
     def remember(self, record: AgentRecord | PoolRecord, request_id: str) -> None:
         """Note that this request was about that agent or pool, so that a retry finds it."""
@@ -283,32 +294,14 @@ class Books:
     # -- deadlines ----------------------------------------------------------------------------------------------
 
     def schedule(self, agent: Agent) -> None:
-        due = _deadline(agent.record)
-        if due is not None:
-            heapq.heappush(self._deadlines, (due, agent.record.uid))
-        if len(self._deadlines) > 2 * len(self.agents) + _STALE_MAX:
-            every = ((_deadline(one.record), uid) for uid, one in self.agents.items())
-            self._deadlines = [(due, uid) for due, uid in every if due is not None]
-            heapq.heapify(self._deadlines)
+        self._deadlines.schedule(agent.record)
 
     def due(self, now: float) -> Iterator[Agent]:
         """The agents whose deadline has come, each once."""
-        taken = set()
-        while self._deadlines and self._deadlines[0][0] <= now:
-            moment, uid = heapq.heappop(self._deadlines)
-            agent = self.agents.get(uid)
-            if agent is not None and _deadline(agent.record) == moment and uid not in taken:
-                taken.add(uid)  # the same deadline may have been scheduled twice
-                yield agent
+        return (self.agents[uid] for uid in self._deadlines.due(now))
 
     def next_deadline(self) -> float | None:
-        while self._deadlines:
-            moment, uid = self._deadlines[0]
-            agent = self.agents.get(uid)
-            if agent is not None and _deadline(agent.record) == moment:
-                return moment
-            heapq.heappop(self._deadlines)
-        return None
+        return self._deadlines.next()
 
     # -- history ------------------------------------------------------------------------------------------------
 
@@ -320,11 +313,17 @@ class Books:
         for request_id in (record.uid, *record.stopped_by):
             self._asked_of_agents[request_id] = record.uid
         if earlier is not None:  # a failed namesake is superseded: listed no longer, kept for retries
-            self._members.get(self.agents[earlier].record.pool_uid, {}).pop(earlier, None)
+            self._unlist(self.agents[earlier].record)
         self._latest[record.name] = record.uid
         listed = record.state is not AgentState.STOPPED and not record.dismissed
         if listed and record.pool_uid in self._members:
-            self._members[record.pool_uid][record.uid] = None
+            self._members[record.pool_uid].add(record.uid, record.created_at)
+            self.listed_agents.add(record.uid, record.created_at)
+
+    def _unlist(self, record: AgentRecord) -> None:
+        self.listed_agents.discard(record.uid)
+        if record.pool_uid in self._members:
+            self._members[record.pool_uid].discard(record.uid)
 
     def _trim_history(self, now: float, out: Decision) -> None:
         while self._ended:
@@ -338,7 +337,7 @@ class Books:
         record = agent.record
         self.counts[record.state] -= 1
         self._ended.pop(uid, None)
-        self._members.get(record.pool_uid, {}).pop(uid, None)
+        self._unlist(record)
         for request_id in (uid, *record.stopped_by):
             self._asked_of_agents.pop(request_id, None)
         if self._latest.get(record.name) == uid:
@@ -350,13 +349,6 @@ class Books:
         for request_id in (uid, *pool.changed_by):
             self._asked_of_pools.pop(request_id, None)
         out.writes.append(Write(key_of("pool", uid), None))
-
-    def _drop_kit(self, record: AgentRecord, out: Decision) -> None:
-        for blob in _kit(record):
-            self.kits[blob] -= 1
-            if not self.kits[blob]:
-                del self.kits[blob]
-                out.writes.append(Write(key_of("blob", blob), None))
 
     def check(self) -> None:
         """Assert what must hold after every step; used by tests and cheap enough to call from a debugger."""
@@ -373,27 +365,14 @@ class Books:
         counted = Counter(agent.record.state for agent in self.agents.values())
         if +counted != +self.counts:
             raise AssertionError(f"counts say {self.counts}, there are {counted}")
-        kits: Counter[str] = Counter()
+        kits = Counter(pool.environment for pool in self.pools.values() if pool.warm_agents)
         for uid in holding:
             if self.agents[uid].record.goal is Goal.START:
-                kits.update(_kit(self.agents[uid].record))
-        if kits != self.kits:
-            raise AssertionError("launch kits are kept for agents that need none, or missing for some that do")
+                kits.update(kit_of(self.agents[uid].record))
+        self.kits.check(kits)
         going = [pool for pool in self.pools.values() if pool.state is PoolState.DELETING]
         if not all(self.ledger.account(pool.uid).holds for pool in going):
             raise AssertionError(f"one of the pools {going} is to go, is empty, and is still there")
         ended = {uid for uid, agent in self.agents.items() if agent.record.state in ENDED}
         if ended != set(self._ended) or len(ended) > HISTORY_MAX:
             raise AssertionError(f"history holds {len(self._ended)}, {len(ended)} agents have ended")
-
-
-def _kit(record: AgentRecord) -> tuple[str, str, str]:
-    return record.class_blob, record.args_blob, record.environment
-
-
-def _deadline(record: AgentRecord) -> float | None:
-    if record.state is AgentState.STARTING:
-        return record.start_deadline
-    if record.state is AgentState.STOPPING:
-        return record.stop_deadline
-    return None

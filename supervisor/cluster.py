@@ -1,8 +1,11 @@
-"""The cluster: which nodes there are, what they have, and what of it is free.
+"""The cluster: which nodes there are, what they have, what of it is free, and the idle processes of one node.
 
 Private parts of Ray used here, in one place:
 - `ray._private.state.available_resources_per_node`: what each node has free. It only sharpens the message of a start
   that timed out; without it that message says "no node has room" less often.
+- the raylet's gRPC calls `PrestartWorkers` and `GetNodeStats` (`ray.core.generated`), the channel to it with Ray's own
+  authentication (`init_grpc_channel`), and `get_runtime_env_info`, which tells a raylet an environment. If one goes,
+  no process is kept ready, and agents of pools with `warm_agents` start as those of others do.
 """
 
 from __future__ import annotations
@@ -11,12 +14,24 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import grpc  # type: ignore[import-untyped]  # its types are a package of their own
 import ray
+from ray._private.grpc_utils import init_grpc_channel
 from ray._private.state import available_resources_per_node
+from ray._private.utils import get_runtime_env_info
+from ray.core.generated.common_pb2 import Language, WorkerType  # type: ignore[attr-defined]  # made by protoc too
+from ray.core.generated.node_manager_pb2 import (  # type: ignore[attr-defined]  # made by protoc too
+    GetNodeStatsRequest,
+    PrestartWorkersRequest,
+)
+from ray.core.generated.node_manager_pb2_grpc import NodeManagerServiceStub
+from ray.runtime_env import RuntimeEnv
 
 from schedulemesh.core.amounts import GRAIN, MB, Amounts
 from schedulemesh.supervisor.events import ClusterSeen, Node
 
+_RAYLET_S = 30
+"""Time limit of a call to a raylet, in seconds."""
 _KINDS = {"CPU": "cpu", "GPU": "gpu", "memory": "memory"}
 
 
@@ -35,6 +50,59 @@ class RayCluster:
                 if node["Alive"]
             )
         )
+
+
+class NotOfferedError(Exception):
+    """This raylet does not know the call."""
+
+
+class Raylet:
+    """The raylet of this process's node, and the idle worker processes there that belong to no job yet.
+
+    The supervisor's own job has ended with the process that started the supervisor, and what is idle in an ended job
+    is ended by Ray at once. A process without a job becomes one of the job whose actor takes it.
+    """
+
+    def __init__(self, address: str) -> None:
+        context = ray.get_runtime_context()
+        self._environment = get_runtime_env_info(RuntimeEnv.deserialize(context.get_runtime_env_string()))
+        self._stub = NodeManagerServiceStub(init_grpc_channel(address, asynchronous=True))
+
+    @classmethod
+    async def of_this_node(cls) -> Raylet:
+        return cls(await asyncio.to_thread(_address_of, ray.get_runtime_context().get_node_id()))
+
+    async def prestart(self, count: int, keep_alive_s: int) -> None:
+        """Have it start so many processes in this process's environment; it may start fewer.
+
+        One that is idle for longer than `keep_alive_s` may be ended. Raises NotOfferedError.
+        """
+        request = PrestartWorkersRequest(
+            language=Language.PYTHON,
+            runtime_env_info=self._environment,
+            keep_alive_duration_secs=keep_alive_s,
+            num_workers=count,
+        )
+        try:
+            await self._stub.PrestartWorkers(request, timeout=_RAYLET_S)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                raise NotOfferedError from None
+            raise
+
+    async def idle(self) -> set[bytes]:
+        """The ids of such processes, of whichever environment."""
+        stats = await self._stub.GetNodeStats(GetNodeStatsRequest(include_memory_info=False), timeout=_RAYLET_S)
+        return {
+            worker.worker_id
+            for worker in stats.core_workers_stats
+            if worker.worker_type == WorkerType.WORKER and not worker.job_id.strip(b"\xff")
+        }
+
+
+def _address_of(node_id: str) -> str:
+    node = next(node for node in ray.nodes() if node["NodeID"] == node_id)
+    return f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
 
 
 def _amounts(resources: Mapping[str, Any]) -> Amounts:

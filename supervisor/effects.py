@@ -29,6 +29,13 @@ class Warm(Effect, frozen=True):
     environment: Environment
 
 
+class KeepReady(Effect, frozen=True):
+    """Have so many idle processes ready in this environment from now on, instead of as many as before."""
+
+    environment_key: str
+    count: int
+
+
 class Launch(Effect, frozen=True):
     """Bring an agent up and report. `adopt` names an actor that exists already and only has to get ready.
 

@@ -58,13 +58,17 @@ class TableRead(Event, frozen=True):
 
 
 class LaunchReady(Event, frozen=True):
-    """The launcher saw the constructor finish. Node and pid are what Ray's table said at that moment."""
+    """The launcher saw the constructor finish. Node and pid are what Ray's table said at that moment.
+
+    `handle` is the actor's handle as Ray serializes it.
+    """
 
     uid: str
     attempt: int
     actor_id: str
     node_id: str | None = None
     pid: int | None = None
+    handle: bytes = b""
 
 
 class LaunchFailed(Event, frozen=True):
@@ -96,6 +100,13 @@ class ClusterSeen(Event, frozen=True):
     """The living nodes of the cluster, what they have and what of it Ray has not given out."""
 
     nodes: tuple[Node, ...]
+
+
+class WarmSeen(Event, frozen=True):
+    """How many idle processes stand ready in an environment for which some were wanted."""
+
+    environment_key: str
+    ready: int
 
 
 class Tick(Event, frozen=True):

@@ -8,6 +8,8 @@ Private parts of Ray used here, in one place:
 - `ray._raylet.GcsLogSubscriber`: the lines that actors print. If it goes, agents' output stays in Ray's log files.
 - the log line `:actor_name:…`, by which Ray's log monitor labels what follows; without it lines lack the agent's name.
 - `handle._actor_id`: which actor a handle is for. If it goes, `actor_id` in its repr says the same.
+- `handle._serialization_helper`: the handle as bytes that hold no pickle, for clients to make handles of without asking
+  the GCS for each. If it goes, they look each actor up by name.
 - `gcs_client.async_get_all_actor_info`: where an actor came up, and for which agent it was made. Without it the
   watcher's news say the first, a moment later; for the second `ray.util.state` is the fallback.
 - `WORKER_PROCESS_SETUP_HOOK_ENV_VAR` and `load_and_execute_setup_hook`: Ray runs the hook that this variable names in
@@ -40,11 +42,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from schedulemesh.core.names import mesh_label
 from schedulemesh.core.options import opaque_bytes
 from schedulemesh.supervisor.agent_class import STOP, UnmadeError, load
+from schedulemesh.supervisor.cluster import NotOfferedError, Raylet
 from schedulemesh.supervisor.effects import Address, Launch
 from schedulemesh.supervisor.events import LaunchFailed, LaunchLost, LaunchReady, LaunchReport
 from schedulemesh.supervisor.logs import log_to_stderr
 from schedulemesh.supervisor.output import Line, Output, Poll
 from schedulemesh.supervisor.variables import RECORD, reference, set_variables, through_ray
+from schedulemesh.supervisor.warm_workers import WarmWorkers
+from schedulemesh.supervisor.warmth import UNAVAILABLE
 from schedulemesh.supervisor.watcher import AGENT_LABEL, MESH_LABEL, is_unmade
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("schedulemesh.launcher")
@@ -82,6 +87,7 @@ class Launcher:
         self._classes: dict[str, asyncio.Future[Any]] = {}
         self._launching: dict[str, _Making] = {}
         self._output: Output | None = None
+        self._warm_workers: WarmWorkers | None = None
         self._followed_at = 0.0
 
     async def ready(self) -> bool:
@@ -95,6 +101,17 @@ class Launcher:
         """What agents printed since line `after` (0: all that is kept)."""
         self._followed_at = time.monotonic()
         return self._listen().after(after)
+
+    async def keep_ready(self, count: int) -> int:
+        """Go some way towards so many idle processes in this environment; how many there are, or UNAVAILABLE."""
+        try:
+            if self._warm_workers is None:
+                self._warm_workers = WarmWorkers(await Raylet.of_this_node())
+            return await self._warm_workers.keep(count)
+        except NotOfferedError:
+            return UNAVAILABLE
+        except Exception as error:  # noqa: BLE001 - answered as text, as all that is raised here
+            raise RuntimeError(f"{type(error).__name__}: {_plain(str(error))}"[:_PROBLEM]) from None
 
     async def launch(self, encoded: bytes, class_blob: bytes, args_blob: bytes) -> bytes:
         """Bring an agent up. Returns an encoded LaunchReady, LaunchFailed or LaunchLost; never raises.
@@ -187,9 +204,10 @@ class Launcher:
         row = None
         with contextlib.suppress(Exception):  # it is up; where, the watcher's news will say too
             row = await _row(_id(handle))
+        serialized, *_ = handle._serialization_helper()  # noqa: SLF001 - see the module's list
         if row is None:
-            return LaunchReady(order.uid, order.attempt, _id(handle))
-        return LaunchReady(order.uid, order.attempt, _id(handle), row.address.node_id.hex(), row.pid)
+            return LaunchReady(order.uid, order.attempt, _id(handle), handle=serialized)
+        return LaunchReady(order.uid, order.attempt, _id(handle), row.address.node_id.hex(), row.pid, serialized)
 
     async def _class(self, order: Launch, blob: bytes, making: _Making) -> Any:
         """The user's class as an actor class, loaded and exported once however many agents are made of it."""

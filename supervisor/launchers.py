@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,9 +18,10 @@ from schedulemesh.core.messages import Environment
 from schedulemesh.core.names import launcher_name
 from schedulemesh.core.records import key_of
 from schedulemesh.supervisor.effects import Address, Launch
-from schedulemesh.supervisor.events import LaunchFailed, LaunchLost, LaunchReady, LaunchReport
+from schedulemesh.supervisor.events import LaunchFailed, LaunchLost, LaunchReady, LaunchReport, WarmSeen
 from schedulemesh.supervisor.launcher import Launcher
 from schedulemesh.supervisor.ports import Store
+from schedulemesh.supervisor.warmth import Warmth
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("schedulemesh.supervisor")
 
@@ -30,6 +32,8 @@ ENDING_S = 30.0
 """How long a launcher's name is waited for: its predecessor may be just ending."""
 ORDER_S = 30.0
 """How long a launcher may take to carry an order out, beyond the grace it was given."""
+READY_S = 60.0
+"""How long a launcher may take to have one more process ready, or to give one back."""
 MAX_STARTS = 3
 """Of one launcher. An environment in which no process comes up must not be tried for ever."""
 _RETRY_S = 0.2
@@ -65,11 +69,15 @@ class RayLaunchers:
         self._idle_s = idle_s
         self._slots: dict[str, _Slot] = {}
         self._waiting: dict[str, asyncio.Task[Any]] = {}
+        self._warmth = Warmth(self._keep_ready)
         self._actor_class: Any = ray.remote(Launcher)  # once: Ray exports a class for each time this is called
 
     def warm(self, environment_key: str, environment: Environment) -> None:
         if len(self._slots) < MAX_LAUNCHERS:
             self._slot(environment_key, environment)
+
+    def keep_ready(self, environment_key: str, count: int, seen: Callable[[WarmSeen], None]) -> None:
+        self._warmth.want(environment_key, count, seen)
 
     async def launch(self, order: Launch) -> LaunchReport:
         waiting = asyncio.ensure_future(self._prepare(order))
@@ -93,6 +101,7 @@ class RayLaunchers:
             return LaunchLost(order.uid, order.attempt, f"its launcher failed: {error}")
         finally:
             self._free(slot)
+            self._warmth.look(order.environment_key)
 
     async def stop(self, address: Address, environment_key: str, grace_s: float) -> None:
         await self._order(environment_key, "stop", address, timeout_s=grace_s + ORDER_S)
@@ -106,11 +115,13 @@ class RayLaunchers:
 
     async def sweep(self) -> None:
         for key, slot in list(self._slots.items()):
-            if self._is_idle(slot) and not await self._is_followed(slot) and self._is_idle(slot):
+            wanted = self._warmth.is_wanted(key)
+            if not wanted and self._is_idle(slot) and not await self._is_followed(slot) and self._is_idle(slot):
                 log.info("launcher_idle", environment=key[:16])
                 await self._end(key, slot)
 
     async def close(self) -> None:
+        self._warmth.close()
         for key, slot in list(self._slots.items()):
             await self._end(key, slot)
 
@@ -127,6 +138,23 @@ class RayLaunchers:
         except BaseException:
             self._free(slot)
             raise
+
+    async def _keep_ready(self, key: str, count: int) -> int:
+        """See `warmth.Keep`. The environment is not needed, and may be gone, where its launcher is up."""
+        slot = self._slots.get(key)
+        if slot is None:
+            encoded = await self._store.get(key_of("blob", key))
+            slot = await self._taken(key, msgspec.json.decode(encoded, type=Environment))
+        else:
+            slot.busy += 1
+        try:
+            handle = await asyncio.shield(slot.handle)
+            return int(await asyncio.wait_for(handle.keep_ready.remote(count), READY_S))
+        except RayActorError:
+            await self._end(key, slot)
+            raise
+        finally:
+            self._free(slot)
 
     async def _order(self, key: str, method: str, address: Address, *args: Any, timeout_s: float) -> None:
         """Give an order to the environment's launcher if it is up, else, or if that fails, to the bare one."""

@@ -103,6 +103,7 @@ class Lifecycle:
         if isinstance(event, LaunchReady):
             if record.actor_id != event.actor_id:
                 record.actor_id, record.node_id, record.pid, agent.news = event.actor_id, None, None, NO_NEWS
+            record.handle = event.handle
             # Pushed news are newer than what a launcher read; they may also be on their way still.
             record.node_id, record.pid = record.node_id or event.node_id, record.pid or event.pid
             self._ready(agent, now, out)
@@ -328,6 +329,7 @@ def _forget_actor(agent: Agent) -> None:
     if record.actor_id is not None:
         agent.dropped.add(record.actor_id)
     record.actor_id, record.node_id, record.pid, agent.news = None, None, None, NO_NEWS
+    record.handle = b""
 
 
 def address(record: AgentRecord) -> Address:

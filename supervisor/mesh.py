@@ -16,10 +16,10 @@ from schedulemesh.core.messages import Reply, Request
 from schedulemesh.core.names import check_name
 from schedulemesh.core.records import AgentRecord, MeshRecord, PoolRecord
 from schedulemesh.core.states import ENDED, HOLDING, AgentState, MeshState, PoolState
-from schedulemesh.supervisor.admission import digest, encode_environment
+from schedulemesh.supervisor.admission import encode_environment
 from schedulemesh.supervisor.agents import AgentDesk
 from schedulemesh.supervisor.books import Agent, Books
-from schedulemesh.supervisor.effects import Answer, Decision, EndMesh, Note, ReadTable, Warm, Write
+from schedulemesh.supervisor.effects import Answer, Decision, EndMesh, KeepReady, Note, ReadTable, Warm, Write
 from schedulemesh.supervisor.events import (
     ActorSeen,
     Asked,
@@ -30,6 +30,7 @@ from schedulemesh.supervisor.events import (
     LaunchReady,
     TableRead,
     Tick,
+    WarmSeen,
 )
 from schedulemesh.supervisor.lifecycle import Lifecycle
 from schedulemesh.supervisor.pools import DELETE_GRACE_S, PoolDesk
@@ -65,6 +66,8 @@ class Mesh:
             self._lifecycle.table_read(event, now, out)
         elif isinstance(event, ClusterSeen):
             self._cluster_seen(event)
+        elif isinstance(event, WarmSeen):
+            self._books.warm.seen(event.environment_key, event.ready)
         elif isinstance(event, Tick):
             self._lifecycle.tick(now, out)
         self._pools.settle(now, out)
@@ -99,9 +102,10 @@ class Mesh:
             self._books.add(agent)
         self._pools.resume()
         for key in stored:
-            if key.startswith(records.BLOBS) and not self._books.kits[key.removeprefix(records.BLOBS)]:
+            if key.startswith(records.BLOBS) and key.removeprefix(records.BLOBS) not in self._books.kits:
                 out.writes.append(Write(key, None))
         out.effects.append(ReadTable({record.actor_id: record.uid for record in living if record.actor_id}))
+        out.effects += [KeepReady(environment, count) for environment, count in self._books.warm.wanted().items()]
         out.notes.append(Note("mesh_restored", {"pools": len(self._books.pools), "agents": len(living)}))
         self._pools.settle(now, out)
         self._settle(out)
@@ -148,7 +152,7 @@ class Mesh:
             case messages.GetPool():
                 return self._pools.get(body.name)
             case messages.ListPools():
-                return self._pools.list()
+                return self._pools.list(body)
             case messages.GetAgent():
                 return self._agents.get(body.name)
             case messages.ListAgents():
@@ -161,7 +165,7 @@ class Mesh:
                 raise InvalidRequestError(field="request", problem=f"{type(body).__name__} is not one request")
 
     def _announce(self, body: messages.Announce, out: Decision) -> Reply:
-        key = digest(encode_environment(body.environment))
+        key = records.digest(encode_environment(body.environment))
         out.effects.append(Warm(key, body.environment))
         return Reply(result={"environment": key})
 
@@ -183,6 +187,7 @@ class Mesh:
                 "committed": ledger.committed.as_dict(ledger.cluster),
                 "pools": len(self._books.pools),
                 "agents": {state.value: self._books.counts[state] for state in AgentState},
+                "warm_agents": {"wanted": sum(self._books.warm.wanted().values()), "ready": self._books.warm.ready()},
             }
         )
 

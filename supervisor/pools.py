@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from itertools import islice
+from typing import Any
+
 from schedulemesh.core.amounts import Amounts, check_one_agent
 from schedulemesh.core.errors import (
     InvalidRequestError,
     PoolExistsError,
     PoolNotEmptyError,
 )
-from schedulemesh.core.messages import CreatePool, DeletePool, Reply, ResizePool
+from schedulemesh.core.messages import CreatePool, DeletePool, ListPools, Reply, ResizePool
 from schedulemesh.core.names import check_labels, check_name
 from schedulemesh.core.records import PoolRecord
 from schedulemesh.core.states import PoolState
+from schedulemesh.supervisor.admission import encode_environment
 from schedulemesh.supervisor.books import Books
 from schedulemesh.supervisor.effects import Answer, Decision, Note
 from schedulemesh.supervisor.ledger import capacity_of
 from schedulemesh.supervisor.lifecycle import Lifecycle
+from schedulemesh.supervisor.roll import PAGE
 from schedulemesh.supervisor.views import pool_info
 
 MAX_POOLS = 10_000
 MAX_TARGET = 1_000_000
+MAX_WARM = 1_000
+"""Idle processes of one pool; each takes some 90 MB."""
 DELETE_GRACE_S = 30.0
 """What each agent gets to end in an orderly way when its pool or mesh is taken down by force."""
 
@@ -42,9 +49,16 @@ class PoolDesk:
         if again is not None:
             return self._reply(again, created=True)
         self._books.check_serving()
+        asked = {
+            "labels": labels,
+            "resources": resources,
+            "target_agents": target,
+            "overcommit": body.overcommit,
+            "warm_agents": _check_warm(body.warm_agents),
+        }
         existing = self._books.pools.get(name)
         if existing is not None:
-            return self._existing(existing, labels, resources, target, overcommit=body.overcommit)
+            return self._existing(existing, asked)
         if len(self._books.pools) >= MAX_POOLS:
             raise InvalidRequestError(field="pool", problem=f"the mesh has {MAX_POOLS:,} pools, which is the limit")
         if not body.overcommit:
@@ -59,7 +73,9 @@ class PoolDesk:
             state=PoolState.ACTIVE,
             created_at=now,
         )
+        environment = encode_environment(body.environment)
         self._books.open_pool(pool)
+        self._books.warm.change(pool, body.warm_agents, environment, out)
         self._books.save_pool(pool, out)
         out.notes.append(Note("pool_created", {"pool": name, "capacity": str(capacity_of(resources, target))}))
         return self._reply(pool, created=True)
@@ -67,10 +83,12 @@ class PoolDesk:
     def get(self, name: str) -> Reply:
         return self._reply(self._books.pool(name))
 
-    def list(self) -> Reply:
-        return Reply(
-            result={"pools": [pool_info(p, self._books.ledger.account(p.uid)) for p in self._books.pools.values()]}
-        )
+    def list(self, body: ListPools) -> Reply:
+        """A page of them; what is on it and where it ends."""
+        page = list(islice(self._books.listed_pools.after(body.after), PAGE))
+        pools = [self._books.pool_of(uid) for uid in page]
+        more = self._books.listed_pools.place(page[-1]) if len(page) == PAGE else None
+        return Reply(result={"pools": [self._info(pool) for pool in pools], "next": more})
 
     def resize(self, request_id: str, body: ResizePool, out: Decision) -> Reply:
         again = self._books.pool_asked_by(request_id, body.name)
@@ -87,6 +105,8 @@ class PoolDesk:
             check_one_agent(resources, "resources")
         account = self._books.ledger.account(pool.uid)
         capacity = capacity_of(resources, target)
+        warm_agents = pool.warm_agents if body.warm_agents is None else _check_warm(body.warm_agents)
+        environment = encode_environment(body.environment)
         if not account.used.fits_in(capacity) and not body.force:
             raise PoolNotEmptyError(
                 pool=pool.name,
@@ -96,6 +116,8 @@ class PoolDesk:
             )
         if not pool.overcommit:
             self._books.ledger.check_cluster(pool.name, capacity, instead_of=account.capacity)
+        if body.warm_agents is not None:
+            self._books.warm.change(pool, warm_agents, environment, out)
         pool.resources, pool.target_agents = resources, target
         self._books.ledger.resize(pool.uid, capacity)
         self._books.remember(pool, request_id)
@@ -138,10 +160,7 @@ class PoolDesk:
             reply = self._reply(pool)
             out.answers += [Answer(waiter.request_id, reply) for waiter in self._books.waiters(pool.uid)]
 
-    def _existing(
-        self, pool: PoolRecord, labels: dict[str, str], resources: Amounts, target: int, *, overcommit: bool
-    ) -> Reply:
-        asked = {"labels": labels, "resources": resources, "target_agents": target, "overcommit": overcommit}
+    def _existing(self, pool: PoolRecord, asked: dict[str, object]) -> Reply:
         there = {field: getattr(pool, field) for field in asked}
         other = [field for field in asked if there[field] != asked[field]]
         differs = [f"{field} is {there[field]!s:.200}, asked {asked[field]!s:.200}" for field in other]
@@ -152,8 +171,17 @@ class PoolDesk:
         return self._reply(pool, created=False)
 
     def _reply(self, pool: PoolRecord, **more: bool) -> Reply:
+        return Reply(result={"pool": self._info(pool), **more})
+
+    def _info(self, pool: PoolRecord) -> dict[str, Any]:
         account = None if pool.state is PoolState.DELETED else self._books.ledger.account(pool.uid)
-        return Reply(result={"pool": pool_info(pool, account), **more})
+        return pool_info(pool, account, self._books.warm.ready_for(pool))
+
+
+def _check_warm(warm_agents: int) -> int:
+    if not 0 <= warm_agents <= MAX_WARM:
+        raise InvalidRequestError(field="warm_agents", problem=f"must be 0 to {MAX_WARM:,}, got {warm_agents:,}")
+    return warm_agents
 
 
 def _check_target(target: int) -> int:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from schedulemesh.core.messages import Environment
 from schedulemesh.supervisor.effects import Address, Launch
-from schedulemesh.supervisor.events import ActorSeen, ClusterSeen, LaunchReport, TableRead
+from schedulemesh.supervisor.events import ActorSeen, ClusterSeen, LaunchReport, TableRead, WarmSeen
 
 Clock = Callable[[], float]
 """UTC seconds since the epoch."""
@@ -33,6 +33,9 @@ class Launchers(Protocol):
     """The small actors in which user code is loaded, one for each driver environment."""
 
     def warm(self, environment_key: str, environment: Environment) -> None: ...
+
+    def keep_ready(self, environment_key: str, count: int, seen: Callable[[WarmSeen], None]) -> None:
+        """From now on, have so many idle processes ready in this environment; tell `seen` how many there are."""
 
     async def launch(self, order: Launch) -> LaunchReport: ...
 

@@ -182,6 +182,8 @@ class Runner:
                 self._spawn(self._launchers.kill(effect.address, effect.environment_key))
             case effects.Warm():
                 self._launchers.warm(effect.environment_key, effect.environment)
+            case effects.KeepReady():
+                self._launchers.keep_ready(effect.environment_key, effect.count, self.post)
             case effects.ReadTable():
                 self._spawn(self._read_table(effect.expected))
             case _:

@@ -9,7 +9,7 @@ from schedulemesh.core.records import AgentRecord, PoolRecord
 from schedulemesh.supervisor.ledger import Account, capacity_of
 
 
-def pool_info(pool: PoolRecord, account: Account | None) -> dict[str, Any]:
+def pool_info(pool: PoolRecord, account: Account | None, warm_ready: int) -> dict[str, Any]:
     """A PoolInfo; a pool that is gone has no account and shows its last capacity, unused."""
     capacity = account.capacity if account else capacity_of(pool.resources, pool.target_agents)
     return {
@@ -22,12 +22,14 @@ def pool_info(pool: PoolRecord, account: Account | None) -> dict[str, Any]:
         "used_resources": account.used.as_dict(capacity) if account else capacity.times(0).as_dict(capacity),
         "available_resources": account.available.as_dict(capacity) if account else capacity.as_dict(),
         "agents": len(account.holds) if account else 0,
+        "warm_agents": pool.warm_agents,
+        "warm_ready": warm_ready,
         "created_at": pool.created_at,
     }
 
 
 def agent_info(agent: AgentRecord) -> dict[str, Any]:
-    """An AgentInfo without its handle, which only a client can have."""
+    """An AgentInfo whose handle is still as Ray serializes it, if it is known; only a client can have the handle."""
     return {
         "name": agent.name,
         "pool": agent.pool,
@@ -44,6 +46,7 @@ def agent_info(agent: AgentRecord) -> dict[str, Any]:
         "created_at": agent.created_at,
         "started_at": agent.started_at,
         "cause": agent.cause,
+        "handle": agent.handle,
     }
 
 

@@ -6,7 +6,10 @@ from typing import Any, TypedDict
 
 
 class PoolInfo(TypedDict):
-    """One pool. Resource dicts always carry cpu (cores), memory (MB) and gpu, and every custom kind in play."""
+    """One pool. Resource dicts always carry cpu (cores), memory (MB) and gpu, and every custom kind in play.
+
+    `warm_agents` idle processes are wanted for its next agents, and `warm_ready` stand ready.
+    """
 
     name: str
     labels: dict[str, str]
@@ -17,6 +20,8 @@ class PoolInfo(TypedDict):
     used_resources: dict[str, float]
     available_resources: dict[str, float]
     agents: int
+    warm_agents: int
+    warm_ready: int
     created_at: float
 
 
@@ -68,7 +73,10 @@ class AgentsReply(TypedDict):
 
 
 class StatusReply(TypedDict):
-    """The mesh at a glance. `committed` is the capacity of all pools without overcommit; `agents` counts by state."""
+    """The mesh at a glance. `committed` is the capacity of all pools without overcommit; `agents` counts by state.
+
+    `warm_agents`: how many idle processes are `wanted` for agents to come, and how many are `ready`.
+    """
 
     mesh: str
     namespace: str
@@ -84,3 +92,4 @@ class StatusReply(TypedDict):
     committed: dict[str, float]
     pools: int
     agents: dict[str, int]
+    warm_agents: dict[str, int]

@@ -45,19 +45,32 @@ class Announce(Body, frozen=True):
 
 
 class CreatePool(Body, frozen=True):
+    """`environment`: where idle processes are kept ready, if `warm_agents` asks for some."""
+
     name: str
     labels: dict[str, str]
     resources: dict[str, float]
     target_agents: int
     overcommit: bool
+    warm_agents: int = 0
+    environment: Environment = Environment()
 
 
 class GetPool(Body, frozen=True):
     name: str
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where a page of a listing ended: what was created then, under that uid, was its last."""
+
+    created_at: float
+    uid: str
+
+
 class ListPools(Body, frozen=True):
-    pass
+    """A page of the pools, oldest first, from behind a place; the reply's `next` is the place where it ended."""
+
+    after: Place | None = None
 
 
 class ResizePool(Body, frozen=True):
@@ -65,6 +78,8 @@ class ResizePool(Body, frozen=True):
     resources: dict[str, float] | None
     target_agents: int | None
     force: bool
+    warm_agents: int | None = None
+    environment: Environment = Environment()
 
 
 class DeletePool(Body, frozen=True):
@@ -100,8 +115,11 @@ class GetAgent(Body, frozen=True):
 
 
 class ListAgents(Body, frozen=True):
+    """A page of the agents, as with ListPools."""
+
     pool: str | None
     labels: dict[str, str]
+    after: Place | None = None
 
 
 class DeleteAgent(Body, frozen=True):
@@ -258,7 +276,7 @@ def _check_plain(body: AnyBody) -> None:
     for one in bodies:
         if isinstance(one, CreateAgent):
             level += [one.options, one.decorator, one.environment.runtime_env]
-        elif isinstance(one, Announce):
+        elif isinstance(one, (Announce, CreatePool, ResizePool)):
             level.append(one.environment.runtime_env)
     for _ in range(MAX_DEPTH):
         level = [inner for value in level for inner in _inside(value)]

@@ -6,6 +6,7 @@ of a newer schema than this code knows is refused rather than misread.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Literal
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from schedulemesh.core.amounts import Amounts
 from schedulemesh.core.states import AgentState, Goal, MeshState, PoolState
 
-SCHEMA = 1
+SCHEMA = 2
 
 Failure = Literal["start", "timeout", ""]
 """Why a create failed, so that a retried create gets the same error after a restart."""
@@ -27,6 +28,7 @@ class AgentRecord(msgspec.Struct, kw_only=True):
     """One life of one agent. `uid` is the id of the request that created it and is never used again.
 
     `dismissed`: it failed, and someone deleted it after that, so it is listed no longer.
+    `handle`: the actor's handle, as Ray serializes it, so that nobody has to look the actor up.
     `class_blob`, `args_blob` and `environment` are hashes of blobs, kept in the store until the agent has started.
     """
 
@@ -61,12 +63,17 @@ class AgentRecord(msgspec.Struct, kw_only=True):
     cause: str | None = None
     failure: Failure = ""
     show_output: bool = False
+    handle: bytes = b""
     dismissed: bool = False
     stopped_by: list[str] = []
 
 
 class PoolRecord(msgspec.Struct, kw_only=True):
-    """One pool. `resources` is one agent's size when `target_agents` > 0, else the whole capacity."""
+    """One pool. `resources` is one agent's size when `target_agents` > 0, else the whole capacity.
+
+    `environment` is the hash of the environment in which idle processes are kept ready, while `warm_agents` is above 0;
+    the store keeps that environment as a blob.
+    """
 
     schema: int = SCHEMA
     uid: str
@@ -79,6 +86,8 @@ class PoolRecord(msgspec.Struct, kw_only=True):
     created_at: float
     ended_at: float = 0.0
     changed_by: list[str] = []
+    warm_agents: int = 0
+    environment: str = ""
 
 
 class MeshRecord(msgspec.Struct, kw_only=True):
@@ -111,6 +120,11 @@ BLOBS = "blob/"
 def key_of(kind: str, ident: str) -> str:
     """The store key of a record or blob: `agent/<uid>`, `pool/<uid>`, `blob/<hash>`."""
     return f"{kind}/{ident}"
+
+
+def digest(data: bytes) -> str:
+    """What a blob is called by."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def encode(record: Record) -> bytes:

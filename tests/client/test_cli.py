@@ -35,6 +35,7 @@ def status(**changes: Any) -> StatusReply:
         "committed": {"cpu": 4.0, "memory": 2048.0, "gpu": 0.0},
         "pools": 1,
         "agents": {"starting": 0, "running": 2, "failed": 1},
+        "warm_agents": {"wanted": 0, "ready": 0},
     }
     return cast("StatusReply", {**reply, **changes})
 
@@ -50,6 +51,8 @@ def pool(**changes: Any) -> PoolInfo:
         "used_resources": {"cpu": 2.0, "memory": 1024.0, "gpu": 0.0},
         "available_resources": {"cpu": 2.0, "memory": 1024.0, "gpu": 0.0},
         "agents": 2,
+        "warm_agents": 0,
+        "warm_ready": 0,
         "created_at": NOW,
     }
     return cast("PoolInfo", {**info, **changes})
@@ -182,6 +185,9 @@ class FakeConnection:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def ask_all(self, body: Any, kind: str) -> list[Any]:
+        return list(self.ask(body)[kind])
 
     def stop(self, body: messages.Stop, **_: Any) -> None:
         self.stopped.append(body)

@@ -46,6 +46,7 @@ def agent(name: str = "b", *, constructor: str | None = None, hook: str | None =
 
 
 POOL = CreatePool("p", {}, {"cpu": 1.0}, 2, overcommit=False)
+WARM = CreatePool("p", {}, {"cpu": 1.0}, 2, overcommit=False, warm_agents=2, environment=Environment(node_id="n1"))
 THERE = agent("a")
 BUSY = agent("a", hook=IGNORES)
 WANTED = {"get_if_exists": True}
@@ -77,6 +78,9 @@ CASES: dict[str, Case] = {
     "resize a pool": Case((ResizePool("p", None, 3, force=False),)),
     "resize a pool below what it holds": Case((ResizePool("p", {"cpu": 0.5}, 0, force=False),)),
     "resize a pool by force": Case((ResizePool("p", {"cpu": 0.5}, 0, force=True),)),
+    "create a warm pool and an agent": Case((WARM, agent()), ()),
+    "resize a warm pool": Case((ResizePool("p", None, None, force=False, warm_agents=0), agent()), (WARM,)),
+    "delete a warm pool": Case((DeletePool("p", force=True),), (WARM, THERE)),
     "delete an agent": Case((DeleteAgent("a", 30.0, force=False),)),
     "delete an agent by force": Case((DeleteAgent("a", 30.0, force=True),)),
     "delete an agent that hangs": Case((DeleteAgent("a", 2.0, force=False),), (POOL, BUSY)),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from virtual_time import VirtualLoop
 
 from schedulemesh.core.records import key_of
-from schedulemesh.supervisor.events import LaunchFailed, LaunchLost, LaunchReady, LaunchReport
+from schedulemesh.supervisor.events import LaunchFailed, LaunchLost, LaunchReady, LaunchReport, WarmSeen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -170,6 +170,11 @@ class FakeRayLaunchers:
         self._process.point("before the warming of ", environment_key)
         self._process.loop.create_task(self._host(environment_key))
         self._process.point("after the warming of ", environment_key)
+
+    def keep_ready(self, environment_key: str, count: int, seen: Callable[[WarmSeen], None]) -> None:
+        self._process.point("before the keeping ready in ", environment_key)
+        seen(WarmSeen(environment_key, count))
+        self._process.point("after the keeping ready in ", environment_key)
 
     async def launch(self, order: Launch) -> LaunchReport:
         self._process.point("before the launch of ", order.agent)

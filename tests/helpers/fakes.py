@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mesh_driver import NODES
 
-from schedulemesh.supervisor.events import ClusterSeen, LaunchReady, TableRead
+from schedulemesh.supervisor.events import ClusterSeen, LaunchReady, TableRead, WarmSeen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,6 +57,10 @@ class FakeLaunchers:
 
     def warm(self, environment_key: str, environment: Environment) -> None:
         self.journal.append("warm")
+
+    def keep_ready(self, environment_key: str, count: int, seen: Callable[[WarmSeen], None]) -> None:
+        self.journal.append(f"keep {count} ready")
+        seen(WarmSeen(environment_key, count))
 
     async def launch(self, order: Launch) -> LaunchReport:
         self.journal.append(f"launch {order.agent}")

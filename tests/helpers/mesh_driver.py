@@ -20,6 +20,7 @@ from schedulemesh.core.messages import (
     GetPool,
     ListAgents,
     ListPools,
+    Place,
     Reply,
     Request,
     Status,
@@ -146,13 +147,23 @@ class Bench:
         """The error that this request was answered with in the end."""
         return refusal(self.answer(request_id), ScheduleMeshError)
 
+    def listed(self, body: ListAgents | ListPools, kind: str) -> list[dict[str, Any]]:
+        """All that is listed, page after page."""
+        listed: list[dict[str, Any]] = []
+        while True:
+            page = self.result(body)
+            listed += page[kind]
+            if page["next"] is None:
+                return listed
+            body = msgspec.structs.replace(body, after=Place(**page["next"]))
+
     def everything(self) -> dict[str, Any]:
         """All that the mesh shows of itself, and all that it has stored."""
-        agents = self.result(ListAgents(None, {}))["agents"]
+        agents = self.listed(ListAgents(None, {}), "agents")
         return {
             "store": dict(self.store),
             "status": self.result(Status()),
-            "pools": sorted(self.result(ListPools())["pools"], key=lambda pool: str(pool["name"])),
+            "pools": sorted(self.listed(ListPools(), "pools"), key=lambda pool: str(pool["name"])),
             "agents": sorted(agents, key=lambda agent: str(agent["name"])),
         }
 

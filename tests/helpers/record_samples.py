@@ -64,6 +64,8 @@ def _pool(state: PoolState) -> PoolRecord:
         created_at=1_700_000_000.25,
         ended_at=1_700_000_900.5,
         changed_by=["resize-1", f"resize-of-{state.value}"],
+        warm_agents=3,
+        environment="environment",
     )
 
 
@@ -106,6 +108,7 @@ def _agent(state: AgentState, goal: Goal) -> AgentRecord:
         cause="Traceback:\n  ValueError: 没有",
         failure="timeout" if goal is Goal.GIVE_UP else "start",
         show_output=True,
+        handle=b"\x0a\x10\xff",
         dismissed=True,
         stopped_by=["delete-1", f"delete of {name}"],
     )

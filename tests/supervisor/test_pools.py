@@ -37,6 +37,8 @@ def test_a_pool_without_a_target_has_its_resources_as_capacity(bench: Bench) -> 
             "used_resources": {"cpu": 0, "memory": 0, "gpu": 0, "fpga": 0},
             "available_resources": {"cpu": 2, "memory": 0, "gpu": 0, "fpga": 1},
             "agents": 0,
+            "warm_agents": 0,
+            "warm_ready": 0,
             "created_at": bench.now,
         },
         "created": True,
