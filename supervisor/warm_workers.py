@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -38,6 +39,13 @@ class WarmWorkers:
         elif len(self._own) > count:
             await self._give_back(len(self._own) - count)
         return len(self._own)
+
+    def placement(self, options: Mapping[str, Any]) -> Any:
+        """Where an agent that may go anywhere is best put: here, while one is ready and there is room, else anywhere."""
+        if not self._own or options.get("label_selector"):
+            return "DEFAULT"
+        here = ray.get_runtime_context().get_node_id()
+        return NodeAffinitySchedulingStrategy(here, soft=True, _spill_on_unavailable=True)
 
     async def _add(self, count: int, there: set[bytes]) -> None:
         await self._raylet.prestart(count, KEEP_ALIVE_S)

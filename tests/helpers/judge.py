@@ -297,8 +297,9 @@ class Judge:
         known = {record.uid for record in shelf.living()}
         self.expect(set(living) <= known, f"actors are left behind: {sorted(set(living) - known)}")
         self.expect(len(living) == len(self.stage.ray.living()), "an agent has two actors")
-        blobs = sorted(key for key in shelf.kept if key.startswith("blob/"))
-        self.expect(not blobs, f"launch kits are left behind: {blobs}")
+        blobs = {key for key in shelf.kept if key.startswith("blob/")}
+        kept_warm = {f"blob/{pool.environment}" for pool in shelf.pools() if pool.warm_agents}
+        self.expect(blobs == kept_warm, f"launch kits are left behind, or missing: {blobs ^ kept_warm}")
         self._used_is_what_lives(mesh)
         self.expect(mesh._books.next_deadline() is None, "a deadline is left behind")
         self.expect(not mesh._books._waiting, f"someone waits for ever: {mesh._books._waiting}")
