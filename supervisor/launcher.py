@@ -15,8 +15,8 @@ Private parts of Ray used here, in one place:
 - `WORKER_PROCESS_SETUP_HOOK_ENV_VAR` and `load_and_execute_setup_hook`: Ray runs the hook that this variable names in
   a new process before it loads a class there, and documents the hook for `ray.init` only. If it goes, an agent's
   env_vars would have to go through its runtime_env again, which Ray writes into a log.
-- `_spill_on_unavailable` of a node affinity: an agent goes elsewhere where there is no room. If it goes, agents of warm pools
-  are placed as all others, and find a ready process only if Ray happens to choose that node.
+- `_spill_on_unavailable` of a node affinity: an agent of a warm pool goes elsewhere where there is no room. If it goes,
+  such agents are placed as all others, and find a ready process only if Ray happens to choose that node.
 - the `_labels` option, which puts the agent's uid and its mesh into Ray's actor table. Without it, the uid would have
   to stand in the actor's name.
 """

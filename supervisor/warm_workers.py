@@ -41,7 +41,7 @@ class WarmWorkers:
         return len(self._own)
 
     def placement(self, options: Mapping[str, Any]) -> Any:
-        """Where an agent that may go anywhere is best put: here, while one is ready and there is room, else anywhere."""
+        """Where an agent that may go anywhere is best put: here while one is ready and there is room, else anywhere."""
         if not self._own or options.get("label_selector"):
             return "DEFAULT"
         here = ray.get_runtime_context().get_node_id()
