@@ -10,7 +10,7 @@ from schedulemesh.core.messages import CreateAgent, DeleteAgent, ListAgents, Rep
 from schedulemesh.core.names import launcher_name
 from schedulemesh.core.records import AgentRecord, key_of
 from schedulemesh.core.states import ENDED, Goal
-from schedulemesh.supervisor.admission import admit, check_grace, differences, digest, encode_environment
+from schedulemesh.supervisor.admission import admit, check_grace, differences, encode_environment
 from schedulemesh.supervisor.books import Agent, Books
 from schedulemesh.supervisor.effects import Decision, Note, Write
 from schedulemesh.supervisor.lifecycle import Lifecycle, created
@@ -24,6 +24,7 @@ class AgentDesk:
         self._books = books
         self._lifecycle = lifecycle
         self._mesh = mesh
+        self._launchers = launcher_name(mesh, "")
         self._namespace = namespace
 
     def create(self, body: CreateAgent, now: float, out: Decision) -> Reply | None:
@@ -43,9 +44,7 @@ class AgentDesk:
         self._books.ledger.check_room(pool, record.name, record.need)
         self._check_nodes(record, overcommit=pool.overcommit)
         agent = Agent(record, now)
-        for blob in (body.class_blob, body.args_blob, encode_environment(body.environment)):
-            if not self._books.kits[digest(blob)]:
-                out.writes.append(Write(key_of("blob", digest(blob)), blob))
+        self._write_kit(body, record, out)
         self._books.add(agent)
         self._books.save(agent, out)
         self._books.wait(record.uid, body.request_id, creates=True)
@@ -97,8 +96,18 @@ class AgentDesk:
             return None
         return Reply(result={"agent": agent_info(there.record), "created": False})
 
+    def _write_kit(self, body: CreateAgent, record: AgentRecord, out: Decision) -> None:
+        """Put the blobs of the launch kit into the store, but for those that another start has there already."""
+        there = self._books.kits
+        if record.class_blob not in there:
+            out.writes.append(Write(key_of("blob", record.class_blob), body.class_blob))
+        if record.args_blob not in there:
+            out.writes.append(Write(key_of("blob", record.args_blob), body.args_blob))
+        if record.environment not in there:
+            out.writes.append(Write(key_of("blob", record.environment), encode_environment(body.environment)))
+
     def _check_names(self, record: AgentRecord) -> None:
-        own = record.actor_name == self._mesh or record.actor_name.startswith(launcher_name(self._mesh, ""))
+        own = record.actor_name == self._mesh or record.actor_name.startswith(self._launchers)
         if own and record.namespace == self._namespace:
             raise InvalidRequestError(
                 field="name", problem=f"{record.actor_name!r} is a name of the mesh's own; take another"

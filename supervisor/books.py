@@ -68,7 +68,8 @@ class Books:
         self.old_pools: OrderedDict[str, PoolRecord] = OrderedDict()
         self.agents: dict[str, Agent] = {}
         self.counts: Counter[AgentState] = Counter()
-        self.kits: Counter[str] = Counter()
+        self.kits: dict[str, int] = {}
+        """Blobs of launch kits that are in the store, and how many starts need each."""
         self._latest: dict[str, str] = {}
         self._members: dict[str, dict[str, None]] = {}
         self._actor_names: dict[tuple[str, str], str] = {}
@@ -190,7 +191,8 @@ class Books:
         self.ledger.book(record.pool_uid, record.uid, record.need)
         self._actor_names[record.namespace, record.actor_name] = record.uid
         if record.goal is Goal.START:
-            self.kits.update(_kit(record))
+            for blob in _kit(record):
+                self.kits[blob] = self.kits.get(blob, 0) + 1
         self._enter(agent)
         self.schedule(agent)
 

@@ -98,7 +98,7 @@ class Mesh:
             self._books.add(agent)
         self._pools.resume()
         for key in stored:
-            if key.startswith("blob/") and not self._books.kits[key.removeprefix("blob/")]:
+            if key.startswith("blob/") and key.removeprefix("blob/") not in self._books.kits:
                 out.writes.append(Write(key, None))
         out.effects.append(ReadTable({record.actor_id: record.uid for record in living if record.actor_id}))
         out.notes.append(Note("mesh_restored", {"pools": len(self._books.pools), "agents": len(living)}))

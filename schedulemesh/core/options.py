@@ -57,8 +57,10 @@ def check_options(given: object, what: str = "ray_options") -> dict[str, Any]:
     """Return the options that were set (None means unset, as in Ray); raise InvalidRequestError for a wrong one."""
     if given is None:
         return {}
-    if not isinstance(given, Mapping):
+    if not isinstance(given, (dict, Mapping)):  # the dict first: to ask an abstract class takes longer
         raise InvalidRequestError(field=what, problem=f"must be a dict, not {type(given).__name__}")
+    if not given:
+        return {}
     options = {name: value for name, value in given.items() if value is not None}
     for name, value in options.items():
         _check_option(name, value, what)
@@ -75,6 +77,8 @@ def check_options(given: object, what: str = "ray_options") -> dict[str, Any]:
 
 def named_amounts(options: Mapping[str, Any], what: str) -> tuple[Amounts, set[str]]:
     """The amounts that options ask for, in our units, and the kinds they name (a kind may be named as zero)."""
+    if not options:
+        return Amounts(), set()
     named: dict[str, Any] = {}
     if "num_cpus" in options:
         named["cpu"] = options["num_cpus"]
@@ -98,8 +102,11 @@ def without_resources(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def shown(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options as a user may see them: no value of an environment variable, no pickled bytes."""
-    visible = {name: value["text"] if opaque_bytes(value) is not None else value for name, value in options.items()}
-    if isinstance(visible.get("runtime_env"), Mapping):
+    visible = {
+        name: value["text"] if isinstance(value, dict) and opaque_bytes(value) is not None else value
+        for name, value in options.items()
+    }
+    if visible.get("runtime_env") and isinstance(visible["runtime_env"], Mapping):
         visible["runtime_env"] = hidden_env_vars(visible["runtime_env"])
     return visible
 
