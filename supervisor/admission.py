@@ -51,7 +51,7 @@ def admit(body: CreateAgent, pool: PoolRecord, mesh_namespace: str, now: float) 
         args_blob=digest(body.args_blob),
         environment=digest(encode_environment(body.environment)),
         driver_node=body.environment.node_id,
-        actor_name=check_name(options.get("name") or name, "actor name"),
+        actor_name=options.get("name") or name,
         namespace=_namespace(body, options, mesh_namespace),
         state=AgentState.STARTING,
         created_at=now,

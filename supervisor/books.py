@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -28,7 +28,8 @@ REMEMBERED_REQUESTS = 128
 _STALE_MAX = 1000
 """Deadlines that came to nothing and are still in the heap, behind one that holds, beyond as many as there are agents.
 Then it is made anew: so the cost of that is borne by as many decisions as there are agents."""
-_STORY = 16
+_STORY = 32
+"""Words kept of what happened to an agent; a move takes two."""
 _USED = "was used before, about {}; take a new one"
 NO_NEWS = (-1, -1)
 """Nothing has been seen of the actor yet; less than any (restarts, phase)."""
@@ -51,10 +52,14 @@ class Agent:
         self.attempt = 0
         self.launching = False
         self.news = NO_NEWS
-        self.dropped: set[str] = set()
+        self.dropped: frozenset[str] = frozenset()
         """Actors that Ray dropped before it had begun to make them; one a launch at most."""
         self.changed_at = now
-        self.story: deque[str] = deque([record.state.value], maxlen=_STORY)
+        self.story: tuple[str, ...] = (record.state,)
+
+    def tell(self, *news: str) -> None:
+        """Add to its story, of which the last part is kept: in a tuple, as each agent has one all its life."""
+        self.story = (*self.story, *news)[-_STORY:]
 
 
 class Books:
@@ -86,9 +91,9 @@ class Books:
 
     def pool(self, name: str) -> PoolRecord:
         """The pool of that name, in use or being deleted; raises PoolNotFoundError."""
-        pool = self.pools.get(check_name(name, "pool name"))
+        pool = self.pools.get(name)
         if pool is None:
-            raise PoolNotFoundError(pool=name, close=close_matches(name, self.pools))
+            raise PoolNotFoundError(pool=check_name(name, "pool name"), close=close_matches(name, self.pools))
         return pool
 
     def active_pool(self, name: str) -> PoolRecord:
@@ -124,9 +129,9 @@ class Books:
 
     def agent(self, name: str) -> Agent:
         """The latest agent of that name, ended or not; raises AgentNotFoundError."""
-        uid = self._latest.get(check_name(name, "agent name"))
+        uid = self._latest.get(name)
         if uid is None:
-            raise AgentNotFoundError(agent=name, close=close_matches(name, self._latest))
+            raise AgentNotFoundError(agent=check_name(name, "agent name"), close=close_matches(name, self._latest))
         return self.agents[uid]
 
     def living(self, name: str) -> Agent | None:
@@ -211,7 +216,7 @@ class Books:
             self.counts[record.state] -= 1
             self.counts[state] += 1
             record.state = state
-            agent.story.append(f"{why} > {state.value}")
+            agent.tell(why, state)
         agent.changed_at = now
 
     def aim(self, agent: Agent, goal: Goal, out: Decision) -> None:
@@ -251,9 +256,8 @@ class Books:
         else:
             asked_by, index = record.changed_by, self._asked_of_pools
         asked_by.append(request_id)
-        for forgotten in asked_by[:-REMEMBERED_REQUESTS]:
-            index.pop(forgotten, None)
-        del asked_by[:-REMEMBERED_REQUESTS]
+        while len(asked_by) > REMEMBERED_REQUESTS:
+            index.pop(asked_by.pop(0), None)
         index[request_id] = record.uid
 
     def save(self, agent: Agent, out: Decision) -> None:
@@ -272,11 +276,13 @@ class Books:
 
     def waiters(self, uid: str, *, creates: bool = False) -> list[Waiter]:
         """Take those who wait for an end, or those who wait for a start; the others go on waiting."""
-        waiting = self._waiting.pop(uid, {})
-        left = {waiter: None for waiter in waiting if waiter.creates is not creates}
-        if left:
-            self._waiting[uid] = left
-        return [waiter for waiter in waiting if waiter.creates is creates]
+        waiting = self._waiting.pop(uid, None)
+        if waiting is None:
+            return []
+        taken = [waiter for waiter in waiting if waiter.creates is creates]
+        if len(taken) < len(waiting):
+            self._waiting[uid] = {waiter: None for waiter in waiting if waiter.creates is not creates}
+        return taken
 
     # -- deadlines ----------------------------------------------------------------------------------------------
 

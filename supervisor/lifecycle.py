@@ -96,7 +96,7 @@ class Lifecycle:
         if agent is None or event.attempt != agent.attempt or not agent.launching:
             return  # an answer from an earlier launch
         record = agent.record
-        after(record.state, record.goal, _REPORTS[type(event)], tuple(agent.story))
+        after(record.state, record.goal, _REPORTS[type(event)], agent.story)
         agent.launching = False
         if record.state in ENDED:
             return
@@ -111,7 +111,7 @@ class Lifecycle:
                 record.cause = clipped(event.cause) or record.cause
             self._end_or_stay(agent, Signal.LAUNCH_FAILED, now, out)
         else:
-            agent.story.append(f"launch lost: {event.cause[:80]}")
+            agent.tell(f"launch lost: {event.cause[:80]}")
             why = event.cause.strip()[-_NOTED:]
             out.notes.append(Note("launch_lost", {"agent": record.name, "attempt": event.attempt, "cause": why}))
             record.cause = record.cause or clipped(event.cause)
@@ -261,8 +261,8 @@ class Lifecycle:
 
     def _follow(self, agent: Agent, signal: Signal, now: float) -> AgentState:
         record = agent.record
-        state = after(record.state, record.goal, signal, tuple(agent.story))
-        self._books.move(agent, state, signal.value, now)
+        state = after(record.state, record.goal, signal, agent.story)
+        self._books.move(agent, state, signal, now)
         return state
 
     def _launch(self, agent: Agent, out: Decision, adopt: str | None = None) -> None:
@@ -326,7 +326,7 @@ def clipped(cause: str) -> str:
 def _forget_actor(agent: Agent) -> None:
     record = agent.record
     if record.actor_id is not None:
-        agent.dropped.add(record.actor_id)
+        agent.dropped |= {record.actor_id}
     record.actor_id, record.node_id, record.pid, agent.news = None, None, None, NO_NEWS
 
 

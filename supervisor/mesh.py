@@ -213,4 +213,5 @@ class Mesh:
 
 def _order(writes: list[Write]) -> None:
     """Deletions last: a crash between two writes leaves too much in the store, never a record without its blobs."""
-    writes.sort(key=lambda write: write.value is None)
+    if len(writes) > 1:
+        writes.sort(key=lambda write: write.value is None)

@@ -138,7 +138,7 @@ class Amounts(msgspec.Struct, frozen=True):
         return options
 
     def __str__(self) -> str:
-        return ", ".join(f"{kind}={exact(value)}" for kind, value in self.as_dict().items() if value) or "nothing"
+        return ", ".join([f"{kind}={exact(value)}" for kind, value in self.as_dict().items() if value]) or "nothing"
 
 
 def memory_from_bytes(count: int) -> float:

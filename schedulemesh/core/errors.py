@@ -7,7 +7,7 @@ place that knows the wording.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -24,7 +24,7 @@ class ScheduleMeshError(Exception):
 
     def details(self) -> dict[str, Any]:
         """The fields as plain data, enough to build the error again on the other side."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (type(self).__name__, self.details())
@@ -295,7 +295,8 @@ class ProtocolMismatchError(ScheduleMeshError):
 
 def exact(amount: float) -> str:
     """An amount as it is booked, to the last of its four digits: a refusal may rest on that one."""
-    return f"{amount:.4f}".rstrip("0").rstrip(".")
+    whole = int(amount)
+    return str(whole) if whole == amount else f"{amount:.4f}".rstrip("0").rstrip(".")
 
 
 def rebuild(name: str, details: Mapping[str, Any]) -> ScheduleMeshError:
