@@ -196,7 +196,7 @@ class Books:
         self.ledger.book(record.pool_uid, record.uid, record.need)
         self._actor_names[record.namespace, record.actor_name] = record.uid
         if record.goal is Goal.START:
-            for blob in _kit(record):
+            for blob in kit_of(record):
                 self.kits[blob] = self.kits.get(blob, 0) + 1
         self._enter(agent)
         self.schedule(agent)
@@ -356,7 +356,7 @@ class Books:
         out.writes.append(Write(key_of("pool", uid), None))
 
     def _drop_kit(self, record: AgentRecord, out: Decision) -> None:
-        for blob in _kit(record):
+        for blob in kit_of(record):
             self.kits[blob] -= 1
             if not self.kits[blob]:
                 del self.kits[blob]
@@ -380,7 +380,7 @@ class Books:
         kits: Counter[str] = Counter()
         for uid in holding:
             if self.agents[uid].record.goal is Goal.START:
-                kits.update(_kit(self.agents[uid].record))
+                kits.update(kit_of(self.agents[uid].record))
         if kits != self.kits:
             raise AssertionError("launch kits are kept for agents that need none, or missing for some that do")
         going = [pool for pool in self.pools.values() if pool.state is PoolState.DELETING]
@@ -391,7 +391,7 @@ class Books:
             raise AssertionError(f"history holds {len(self._ended)}, {len(ended)} agents have ended")
 
 
-def _kit(record: AgentRecord) -> tuple[str, str, str]:
+def kit_of(record: AgentRecord) -> tuple[str, str, str]:
     return record.class_blob, record.args_blob, record.environment
 
 

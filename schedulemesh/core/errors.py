@@ -56,9 +56,8 @@ class InsufficientPoolCapacityError(ScheduleMeshError, ValueError):
 
     @property
     def message(self) -> str:
-        has = ", ".join(
-            f"{kind}={exact(self.available.get(kind, 0))} of {exact(self.capacity.get(kind, 0))}" for kind in self.short
-        )
+        left, whole = self.available, self.capacity
+        has = ", ".join([f"{kind}={exact(left.get(kind, 0))} of {exact(whole.get(kind, 0))}" for kind in self.short])
         todo = (
             "delete an agent, ask for less, or resize the pool"
             if self.could_ever_fit
@@ -305,7 +304,7 @@ def rebuild(name: str, details: Mapping[str, Any]) -> ScheduleMeshError:
 
 
 def _only(amounts: Mapping[str, float], kinds: Sequence[str] | Mapping[str, float]) -> str:
-    return ", ".join(f"{kind}={exact(amounts.get(kind, 0))}" for kind in kinds)
+    return ", ".join([f"{kind}={exact(amounts.get(kind, 0))}" for kind in kinds])
 
 
 def _meant(close: Sequence[str]) -> str:

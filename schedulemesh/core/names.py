@@ -50,17 +50,11 @@ def check_labels(labels: object, what: str) -> dict[str, str]:
         raise InvalidRequestError(field=what, problem=f"has more than {MAX_LABELS} entries, which is the limit")
     checked: dict[str, str] = {}
     for given, value in plain.items():
-        key = _check_label_key(given, what)
-        if not isinstance(value, str):
-            raise InvalidRequestError(field=f"{what}[{key!r}]", problem=f"must be a string, not {type(value).__name__}")
-        if len(value) > MAX_LABEL_VALUE:
-            raise InvalidRequestError(
-                field=f"{what}[{key!r}]",
-                problem=f"has {len(value):,} characters, the limit is {MAX_LABEL_VALUE:,}",
-            )
-        if not _encodable(value):
-            raise InvalidRequestError(field=f"{what}[{key!r}]", problem="is not valid unicode")
-        checked[key] = str.__str__(value)
+        if type(given) is str and type(value) is str and _plain(given) and _plain(value):
+            checked[given] = value  # as nearly all are
+        else:
+            key = _check_label_key(given, what)
+            checked[key] = _check_label_value(value, f"{what}[{key!r}]")
     return checked
 
 
@@ -88,15 +82,23 @@ def _plain(name: str) -> bool:
 
 def _check_label_key(key: object, what: str) -> str:
     # A label key may hold `/`, as Kubernetes' do (`example.com/team`).
-    if type(key) is str and _plain(key.replace("/", "-")):
-        return key
     check_name(str.replace(key, "/", "-") if isinstance(key, str) else key, f"a key in {what}")
     return str.__str__(key)
 
 
+def _check_label_value(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequestError(field=what, problem=f"must be a string, not {type(value).__name__}")
+    if len(value) > MAX_LABEL_VALUE:
+        raise InvalidRequestError(
+            field=what, problem=f"has {len(value):,} characters, the limit is {MAX_LABEL_VALUE:,}"
+        )
+    if not _encodable(value):
+        raise InvalidRequestError(field=what, problem="is not valid unicode")
+    return str.__str__(value)
+
+
 def _encodable(text: str) -> bool:
-    if text.isascii():
-        return True
     try:
         text.encode()
     except UnicodeEncodeError:

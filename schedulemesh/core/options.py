@@ -40,6 +40,9 @@ HIDDEN = "<hidden>"
 _OPAQUE = "$pickled"
 
 
+_NOTHING: tuple[Amounts, frozenset[str]] = (Amounts(), frozenset())
+
+
 def opaque(pickled: bytes, text: str) -> dict[str, Any]:
     """A Ray object as plain data; `text` is what users see and what two requests are compared by."""
     return {_OPAQUE: pickled, "text": text}
@@ -75,10 +78,10 @@ def check_options(given: object, what: str = "ray_options") -> dict[str, Any]:
     return options
 
 
-def named_amounts(options: Mapping[str, Any], what: str) -> tuple[Amounts, set[str]]:
+def named_amounts(options: Mapping[str, Any], what: str) -> tuple[Amounts, frozenset[str]]:
     """The amounts that options ask for, in our units, and the kinds they name (a kind may be named as zero)."""
     if not options:
-        return Amounts(), set()
+        return _NOTHING
     named: dict[str, Any] = {}
     if "num_cpus" in options:
         named["cpu"] = options["num_cpus"]
@@ -92,7 +95,7 @@ def named_amounts(options: Mapping[str, Any], what: str) -> tuple[Amounts, set[s
                 field=f"{what}['resources']", problem=f"holds custom kinds only; {kind!r} goes into resources="
             )
         named[kind] = amount
-    return Amounts.parse(named, what, called=_CALLED), set(named)
+    return Amounts.parse(named, what, called=_CALLED), frozenset(named)
 
 
 def without_resources(options: Mapping[str, Any]) -> dict[str, Any]:
