@@ -12,6 +12,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from schedulemesh.core import records
 from schedulemesh.core.errors import AgentNotFoundError, InvalidRequestError, PoolNotFoundError
 from schedulemesh.core.names import check_name, close_matches
@@ -42,20 +44,23 @@ class Waiter(NamedTuple):
     creates: bool
 
 
-class Agent:
-    """An agent's record, and what is known of it only while this process lives."""
+class Agent(msgspec.Struct, gc=False, eq=False):
+    """An agent's record, and what is known of it only while this process lives.
 
-    __slots__ = ("attempt", "changed_at", "dropped", "launching", "news", "record", "story")
+    `gc=False`, as with its record: nothing in them can lead back to them, and there may be very many to walk over.
+    """
 
-    def __init__(self, record: AgentRecord, now: float) -> None:
-        self.record = record
-        self.attempt = 0
-        self.launching = False
-        self.news = NO_NEWS
-        self.dropped: frozenset[str] = frozenset()
-        """Actors that Ray dropped before it had begun to make them; one a launch at most."""
-        self.changed_at = now
-        self.story: tuple[str, ...] = (record.state,)
+    record: AgentRecord
+    changed_at: float
+    attempt: int = 0
+    launching: bool = False
+    news: tuple[int, int] = NO_NEWS
+    dropped: frozenset[str] = frozenset()
+    """Actors that Ray dropped before it had begun to make them; one a launch at most."""
+    story: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.story = (self.record.state,)
 
     def tell(self, *news: str) -> None:
         """Add to its story, of which the last part is kept: in a tuple, as each agent has one all its life."""

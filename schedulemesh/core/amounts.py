@@ -40,8 +40,11 @@ _MISNAMED = {
 }
 
 
-class Amounts(msgspec.Struct, frozen=True):
-    """An immutable bundle of amounts. A kind that is not named is zero; zeros are not stored."""
+class Amounts(msgspec.Struct, frozen=True, gc=False):
+    """An immutable bundle of amounts. A kind that is not named is zero; zeros are not stored.
+
+    `gc=False`: numbers cannot lead back to it, so the garbage collector need not look.
+    """
 
     units: dict[str, int] = {}
 

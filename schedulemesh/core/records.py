@@ -23,10 +23,11 @@ class RecordError(Exception):
     """A stored record cannot be read by this version; the operator has to act."""
 
 
-class AgentRecord(msgspec.Struct, kw_only=True):
+class AgentRecord(msgspec.Struct, kw_only=True, gc=False):
     """One life of one agent. `uid` is the id of the request that created it and is never used again.
 
     `dismissed`: it failed, and someone deleted it after that, so it is listed no longer.
+    `gc=False`: a record is a tree of plain data, and there may be very many for the garbage collector to walk over.
     `class_blob`, `args_blob` and `environment` are hashes of blobs, kept in the store until the agent has started.
     """
 
