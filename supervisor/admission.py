@@ -38,7 +38,10 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 def admit(body: CreateAgent, pool: PoolRecord, mesh_namespace: str) -> Terms:
-    """The terms on which the agent may have its place; raises InvalidRequestError for what cannot be."""
+    """The terms on which the agent may have its place; raises InvalidRequestError for what cannot be.
+
+    The id of the request was checked when it came in.
+    """
     name = check_name(body.name, "agent name")
     own_labels = check_labels(body.labels, "labels")
     decorator = check_options(body.decorator, "@ray.remote options")
@@ -50,7 +53,6 @@ def admit(body: CreateAgent, pool: PoolRecord, mesh_namespace: str) -> Terms:
         )
     check_blob(len(body.class_blob), "actor_class")
     check_blob(len(body.args_blob), "actor_args and actor_kwargs")
-    check_name(body.request_id, "request_id")
     need = _need(body, pool, decorator, given)
     check_name(body.class_name, "actor_class name")
     return Terms(

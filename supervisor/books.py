@@ -18,7 +18,7 @@ from schedulemesh.core import records
 from schedulemesh.core.errors import AgentNotFoundError, InvalidRequestError, PoolNotFoundError
 from schedulemesh.core.names import check_name, close_matches
 from schedulemesh.core.records import AgentRecord, MeshRecord, PoolRecord, key_of
-from schedulemesh.core.states import ENDED, AgentState, Goal, MeshState, PoolState
+from schedulemesh.core.states import ENDED, STARTING, STOPPED, STOPPING, AgentState, Goal, MeshState, PoolState
 from schedulemesh.supervisor.effects import Decision, Write
 from schedulemesh.supervisor.ledger import Ledger
 
@@ -241,7 +241,7 @@ class Books:
         if pool.state is PoolState.DELETING:
             self.drain(pool)
         del self._actor_names[record.namespace, record.actor_name]
-        if record.state is AgentState.STOPPED or record.stopped_by:
+        if record.state is STOPPED or record.stopped_by:
             self.dismiss(agent)
         self.save(agent, out)
         if record.goal is Goal.START:
@@ -331,7 +331,7 @@ class Books:
         if earlier is not None:  # a failed namesake is superseded: listed no longer, kept for retries
             self._members.get(self.agents[earlier].record.pool_uid, {}).pop(earlier, None)
         self._latest[record.name] = record.uid
-        listed = record.state is not AgentState.STOPPED and not record.dismissed
+        listed = record.state is not STOPPED and not record.dismissed
         if listed and record.pool_uid in self._members:
             self._members[record.pool_uid][record.uid] = None
 
@@ -401,8 +401,8 @@ def kit_of(record: AgentRecord) -> tuple[str, str, str]:
 
 
 def _deadline(record: AgentRecord) -> float | None:
-    if record.state is AgentState.STARTING:
+    if record.state is STARTING:
         return record.start_deadline
-    if record.state is AgentState.STOPPING:
+    if record.state is STOPPING:
         return record.stop_deadline
     return None

@@ -5,7 +5,17 @@ from __future__ import annotations
 from schedulemesh.core.errors import AgentStartError, AgentStartTimeoutError, ScheduleMeshError
 from schedulemesh.core.messages import Reply
 from schedulemesh.core.records import AgentRecord
-from schedulemesh.core.states import ENDED, AgentState, Goal
+from schedulemesh.core.states import (
+    ENDED,
+    RECOVERING,
+    RESTARTING,
+    RUNNING,
+    STARTING,
+    STOPPED,
+    STOPPING,
+    AgentState,
+    Goal,
+)
 from schedulemesh.supervisor.books import NO_NEWS, Agent, Books
 from schedulemesh.supervisor.effects import (
     Address,
@@ -72,7 +82,7 @@ class Lifecycle:
         """Someone wants the agent's end. Only a running one has its hook run; others are killed."""
         record = agent.record
         before = record.state
-        gentle = before in (AgentState.RUNNING, AgentState.RESTARTING, AgentState.RECOVERING) and not force
+        gentle = before in (RUNNING, RESTARTING, RECOVERING) and not force
         deadline = now + (grace_s if gentle else 0.0)
         ending = record.goal in (Goal.STOP, Goal.GIVE_UP)
         if ending:
@@ -82,8 +92,8 @@ class Lifecycle:
         if not ending:
             self._books.aim(agent, Goal.STOP, out)
         record.stop_deadline = deadline
-        if state is AgentState.STOPPING:
-            if before is not AgentState.STOPPING:
+        if state is STOPPING:
+            if before is not STOPPING:
                 self._order_end(agent, now, out)
             elif sooner:
                 self._books.schedule(agent)
@@ -160,12 +170,12 @@ class Lifecycle:
             self.actor_seen(seen, now, out)
         for agent in [a for a in self._books.agents.values() if a.record.state not in ENDED]:
             unseen = agent.record.uid not in present and not agent.launching
-            if unseen and agent.changed_at < table.asked_at and agent.record.state is not AgentState.STARTING:
+            if unseen and agent.changed_at < table.asked_at and agent.record.state is not STARTING:
                 self._absent(agent, table, now, out)
 
     def tick(self, now: float, out: Decision) -> None:
         for agent in list(self._books.due(now)):
-            if agent.record.state is AgentState.STARTING:
+            if agent.record.state is STARTING:
                 self._late(agent, now, out)
             else:
                 self._follow(agent, Signal.OVERDUE, now)
@@ -195,12 +205,12 @@ class Lifecycle:
     def _signalled(self, agent: Agent, signal: Signal, now: float, out: Decision, *, changed: bool = False) -> None:
         record = agent.record
         before = record.state
-        if before is AgentState.RECOVERING and record.goal is Goal.START and agent.attempt >= MAX_LAUNCHES:
+        if before is RECOVERING and record.goal is Goal.START and agent.attempt >= MAX_LAUNCHES:
             record.failure = "start"
             self._books.aim(agent, Goal.GIVE_UP, out)
         if self._end_or_stay(agent, signal, now, out):
             return
-        if before is AgentState.RECOVERING:
+        if before is RECOVERING:
             self._recovered(agent, signal, now, out)
         if record.state is not before or changed:
             self._books.save(agent, out)
@@ -208,15 +218,15 @@ class Lifecycle:
     def _recovered(self, agent: Agent, signal: Signal, now: float, out: Decision) -> None:
         record = agent.record
         out.notes.append(_note("agent_recovered", record))
-        if record.state is AgentState.STARTING:
+        if record.state is STARTING:
             self._launch(agent, out, adopt=record.actor_id if signal is not Signal.ABSENT else None)
             self._books.schedule(agent)
-        elif record.state is AgentState.STOPPING:
+        elif record.state is STOPPING:
             self._order_end(agent, now, out)
 
     def _ready(self, agent: Agent, now: float, out: Decision) -> None:
         record = agent.record
-        if self._follow(agent, Signal.READY, now) is AgentState.STOPPING:
+        if self._follow(agent, Signal.READY, now) is STOPPING:
             self._kill(agent, out)
             return
         record.started_at = now
@@ -243,7 +253,7 @@ class Lifecycle:
             return False
         if record.goal is Goal.START and not record.failure:
             record.failure = "start"
-        if record.state is AgentState.STOPPED:
+        if record.state is STOPPED:
             record.failure = "start" if record.started_at is None else ""
             record.cause = "it was deleted while it was starting" if record.started_at is None else "deleted"
         record.cause = record.cause or "its actor ended, and Ray gave no reason"

@@ -17,9 +17,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 
-from schedulemesh.core.states import ENDED, AgentState, Goal
-
-STARTING, RUNNING, RESTARTING, STOPPING, RECOVERING, STOPPED, FAILED = AgentState
+from schedulemesh.core.states import (
+    ENDED,
+    FAILED,
+    RECOVERING,
+    RESTARTING,
+    RUNNING,
+    STARTING,
+    STOPPED,
+    STOPPING,
+    AgentState,
+    Goal,
+)
 
 
 class Signal(str, Enum):

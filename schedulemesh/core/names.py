@@ -50,7 +50,7 @@ def check_labels(labels: object, what: str) -> dict[str, str]:
         raise InvalidRequestError(field=what, problem=f"has more than {MAX_LABELS} entries, which is the limit")
     checked: dict[str, str] = {}
     for given, value in plain.items():
-        if type(given) is str and type(value) is str and _plain(given) and _plain(value):
+        if type(given) is str and _plain(given) and type(value) is str and value.isascii() and len(value) <= MAX_NAME:
             checked[given] = value  # as nearly all are
         else:
             key = _check_label_key(given, what)

@@ -106,7 +106,7 @@ def without_resources(options: Mapping[str, Any]) -> dict[str, Any]:
 def shown(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options as a user may see them: no value of an environment variable, no pickled bytes."""
     visible = {name: value["text"] if opaque_bytes(value) is not None else value for name, value in options.items()}
-    if isinstance(visible.get("runtime_env"), Mapping):
+    if visible.get("runtime_env") and isinstance(visible["runtime_env"], Mapping):
         visible["runtime_env"] = hidden_env_vars(visible["runtime_env"])
     return visible
 
