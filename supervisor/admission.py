@@ -23,6 +23,7 @@ _ARGUMENTS = (
     "that the script itself defines, differs from run to run)"
 )
 MAX_ENVIRONMENT = 256 * 1024
+_CANONICAL = msgspec.json.Encoder(order="deterministic")
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -61,7 +62,7 @@ def admit(body: CreateAgent, pool: PoolRecord, mesh_namespace: str) -> Terms:
         own_labels=own_labels,
         options=without_resources(options),
         environment=encode_environment(body.environment),
-        actor_name=options.get("name") or name,
+        actor_name=options.get("name", name),
         namespace=_namespace(body, options, mesh_namespace),
     )
 
@@ -115,7 +116,7 @@ def differences(there: AgentRecord, asked: AgentRecord) -> list[str]:
 def encode_environment(environment: Environment) -> bytes:
     """Canonical bytes: the same environment always has the same hash, and so the same launcher."""
     try:
-        encoded = msgspec.json.encode(environment, order="deterministic")
+        encoded = _CANONICAL.encode(environment)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRequestError(field="runtime_env", problem=f"must be plain data with text keys: {error}") from None
     if len(encoded) > MAX_ENVIRONMENT:
@@ -166,8 +167,8 @@ def _need(body: CreateAgent, pool: PoolRecord, decorator: dict[str, object], giv
 
 def _namespace(body: CreateAgent, options: dict[str, object], mesh_namespace: str) -> str:
     """A user who named the actor looks for it in the driver's own namespace; the mesh's own names stay together."""
-    if options.get("namespace"):
+    if "namespace" in options:
         return str(options["namespace"])
-    if options.get("name") and body.namespace:
+    if "name" in options and body.namespace:
         return check_name(body.namespace, "namespace")
     return mesh_namespace

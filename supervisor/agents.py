@@ -9,7 +9,7 @@ from schedulemesh.core.errors import AgentExistsError, InvalidRequestError, NoNo
 from schedulemesh.core.messages import CreateAgent, DeleteAgent, ListAgents, Reply
 from schedulemesh.core.names import launcher_name
 from schedulemesh.core.records import AgentRecord, key_of
-from schedulemesh.core.states import ENDED, Goal
+from schedulemesh.core.states import ENDED, LEAVING
 from schedulemesh.supervisor.admission import Terms, admit, check_grace, differences, record_of
 from schedulemesh.supervisor.books import Agent, Books, kit_of
 from schedulemesh.supervisor.effects import Decision, Note, Write
@@ -89,7 +89,7 @@ class AgentDesk:
     def _existing(self, there: Agent, asked: AgentRecord) -> Reply | None:
         """Someone has the name. The same agent is handed out if that was wanted, but nothing is created."""
         differs = differences(there.record, asked)
-        leaving = there.record.goal in (Goal.STOP, Goal.GIVE_UP)
+        leaving = there.record.goal in LEAVING
         if not asked.options.get("get_if_exists") or differs or leaving:
             raise AgentExistsError(agent=asked.name, state=there.record.state.value, differs=differs)
         if there.record.started_at is None:

@@ -10,7 +10,6 @@ import heapq
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import msgspec
 
@@ -35,13 +34,6 @@ _STORY = 32
 _USED = "was used before, about {}; take a new one"
 NO_NEWS = (-1, -1)
 """Nothing has been seen of the actor yet; less than any (restarts, phase)."""
-
-
-class Waiter(NamedTuple):
-    """Someone who waits for an agent, a pool or the mesh. `creates`: for its start, else for its end."""
-
-    request_id: str
-    creates: bool
 
 
 class Agent(msgspec.Struct, gc=False, eq=False):
@@ -86,7 +78,9 @@ class Books:
         self._ended: OrderedDict[str, float] = OrderedDict()
         self._last_end = 0.0
         self._deadlines: list[tuple[float, str]] = []
-        self._waiting: dict[str, dict[Waiter, None]] = {}
+        # Requests that wait for the start or the end of an agent, a pool or the mesh, by its uid; each once, in order.
+        self._waiting_for_start: dict[str, dict[str, None]] = {}
+        self._waiting_for_end: dict[str, dict[str, None]] = {}
         self._drained: list[PoolRecord] = []
         # Which requests were about which pool or agent: two maps, as an id that a client reuses must not mix them.
         self._asked_of_pools: dict[str, str] = {}
@@ -181,6 +175,8 @@ class Books:
 
     def drained(self) -> list[PoolRecord]:
         """Take the pools that are being deleted and have just become empty."""
+        if not self._drained:
+            return []
         taken, self._drained = self._drained, []
         return taken
 
@@ -277,17 +273,13 @@ class Books:
     # -- waiting ------------------------------------------------------------------------------------------------
 
     def wait(self, uid: str, request_id: str, *, creates: bool = False) -> None:
-        self._waiting.setdefault(uid, {})[Waiter(request_id, creates)] = None
+        waiting = self._waiting_for_start if creates else self._waiting_for_end
+        waiting.setdefault(uid, {})[request_id] = None
 
-    def waiters(self, uid: str, *, creates: bool = False) -> list[Waiter]:
-        """Take those who wait for an end, or those who wait for a start; the others go on waiting."""
-        waiting = self._waiting.pop(uid, None)
-        if waiting is None:
-            return []
-        taken = [waiter for waiter in waiting if waiter.creates is creates]
-        if len(taken) < len(waiting):
-            self._waiting[uid] = {waiter: None for waiter in waiting if waiter.creates is not creates}
-        return taken
+    def waiters(self, uid: str, *, creates: bool = False) -> list[str]:
+        """Take the requests that wait for its end, or those that wait for its start; the others go on waiting."""
+        waiting = self._waiting_for_start if creates else self._waiting_for_end
+        return list(waiting.pop(uid, ()))
 
     # -- deadlines ----------------------------------------------------------------------------------------------
 

@@ -26,7 +26,11 @@ class Account:
     def short_for(self, need: Amounts) -> tuple[str, ...]:
         """The kinds of which too little is available; empty when there is room."""
         used, capacity = self.used.units, self.capacity.units
-        return tuple([kind for kind, value in need.units.items() if used.get(kind, 0) + value > capacity.get(kind, 0)])
+        short: tuple[str, ...] = ()
+        for kind, value in need.units.items():
+            if used.get(kind, 0) + value > capacity.get(kind, 0):
+                short += (kind,)
+        return short
 
 
 class Ledger:

@@ -7,6 +7,7 @@ from schedulemesh.core.messages import Reply
 from schedulemesh.core.records import AgentRecord
 from schedulemesh.core.states import (
     ENDED,
+    LEAVING,
     RECOVERING,
     RESTARTING,
     RUNNING,
@@ -50,6 +51,7 @@ _NOTED = 200
 MAX_LAUNCHES = 3
 """Launches of one agent. A class that kills its launcher while being loaded must not do so for ever."""
 
+_GENTLY_ENDED = frozenset({RUNNING, RESTARTING, RECOVERING})
 _SIGNALS = {
     ActorPhase.PENDING: Signal.PENDING,
     ActorPhase.ALIVE: Signal.ALIVE,
@@ -82,9 +84,9 @@ class Lifecycle:
         """Someone wants the agent's end. Only a running one has its hook run; others are killed."""
         record = agent.record
         before = record.state
-        gentle = before in (RUNNING, RESTARTING, RECOVERING) and not force
+        gentle = before in _GENTLY_ENDED and not force
         deadline = now + (grace_s if gentle else 0.0)
-        ending = record.goal in (Goal.STOP, Goal.GIVE_UP)
+        ending = record.goal in LEAVING
         if ending:
             deadline = min(deadline if gentle or force else now + grace_s, record.stop_deadline)
         sooner = not ending or deadline < record.stop_deadline
@@ -265,9 +267,9 @@ class Lifecycle:
 
     def _answer(self, record: AgentRecord, out: Decision, *, creates: bool) -> None:
         """Answer those who wait for its start, or those who wait for its end."""
-        for waiter in self._books.waiters(record.uid, creates=creates):
-            reply = created(record, waiter.request_id) if creates else Reply(result={"agent": agent_info(record)})
-            out.answers.append(Answer(waiter.request_id, reply))
+        for request_id in self._books.waiters(record.uid, creates=creates):
+            reply = created(record, request_id) if creates else Reply(result={"agent": agent_info(record)})
+            out.answers.append(Answer(request_id, reply))
 
     def _follow(self, agent: Agent, signal: Signal, now: float) -> AgentState:
         record = agent.record

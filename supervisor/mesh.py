@@ -208,10 +208,15 @@ class Mesh:
         if waiting or not self._ended:
             self._ended = True
             out.effects.append(EndMesh())
-            out.answers += [Answer(waiter.request_id, Reply(result={"stopped": True})) for waiter in waiting]
+            out.answers += [Answer(request_id, Reply(result={"stopped": True})) for request_id in waiting]
 
 
 def _order(writes: list[Write]) -> None:
     """Deletions last: a crash between two writes leaves too much in the store, never a record without its blobs."""
-    if len(writes) > 1:
-        writes.sort(key=lambda write: write.value is None)
+    deleting = False
+    for write in writes:
+        if write.value is None:
+            deleting = True
+        elif deleting:
+            writes.sort(key=lambda write: write.value is None)
+            return

@@ -136,7 +136,7 @@ class PoolDesk:
             self._books.close_pool(pool, now, out)
             out.notes.append(Note("pool_deleted", {"pool": pool.name}))
             reply = self._reply(pool)
-            out.answers += [Answer(waiter.request_id, reply) for waiter in self._books.waiters(pool.uid)]
+            out.answers += [Answer(request_id, reply) for request_id in self._books.waiters(pool.uid)]
 
     def _existing(
         self, pool: PoolRecord, labels: dict[str, str], resources: Amounts, target: int, *, overcommit: bool

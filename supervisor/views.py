@@ -33,7 +33,7 @@ def agent_info(agent: AgentRecord) -> dict[str, Any]:
         "pool": agent.pool,
         "labels": agent.labels,
         "resources": agent.need.as_dict(),
-        "options": _resolved(agent, shown(agent.options)),
+        "options": _resolved(agent, shown(agent.options) if agent.options else {}),
         "state": agent.state.value,
         "actor_id": agent.actor_id,
         "actor_name": agent.actor_name,

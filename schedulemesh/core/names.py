@@ -45,7 +45,8 @@ def check_labels(labels: object, what: str) -> dict[str, str]:
         return {}
     if not isinstance(labels, (dict, Mapping)):  # the dict first: to ask an abstract class takes longer
         raise InvalidRequestError(field=what, problem=f"must be a dict of strings, not {type(labels).__name__}")
-    plain = dict(islice(labels.items(), MAX_LABELS + 1))  # a user's mapping may never end
+    # A user's mapping may never end.
+    plain = labels if type(labels) is dict else dict(islice(labels.items(), MAX_LABELS + 1))
     if len(plain) > MAX_LABELS:
         raise InvalidRequestError(field=what, problem=f"has more than {MAX_LABELS} entries, which is the limit")
     checked: dict[str, str] = {}

@@ -100,7 +100,7 @@ def named_amounts(options: Mapping[str, Any], what: str) -> tuple[Amounts, froze
 
 def without_resources(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that are not amounts; those are resolved against the pool and shown as resources."""
-    return {name: value for name, value in options.items() if name not in RESOURCE_OPTIONS}
+    return {name: value for name, value in options.items() if name not in RESOURCE_OPTIONS} if options else {}
 
 
 def shown(options: Mapping[str, Any]) -> dict[str, Any]:

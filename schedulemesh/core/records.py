@@ -104,6 +104,7 @@ _KINDS: dict[str, type[Record]] = {
     "mesh": MeshRecord,
 }
 MESH_KEY = "mesh/self"
+_ENCODER = msgspec.msgpack.Encoder()
 
 
 def key_of(kind: str, ident: str) -> str:
@@ -112,7 +113,7 @@ def key_of(kind: str, ident: str) -> str:
 
 
 def encode(record: Record) -> bytes:
-    return msgspec.msgpack.encode(record)
+    return _ENCODER.encode(record)
 
 
 def decode(key: str, data: bytes) -> Record:

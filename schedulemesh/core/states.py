@@ -43,3 +43,4 @@ class MeshState(str, Enum):
 
 HOLDING = frozenset({STARTING, RUNNING, RESTARTING, STOPPING, RECOVERING})
 ENDED = frozenset({STOPPED, FAILED})
+LEAVING = frozenset({Goal.STOP, Goal.GIVE_UP})

@@ -145,7 +145,7 @@ def rates(agents: int, decisions: int) -> list[float]:
 
 def _pool_body(pool: int, agents: int) -> CreatePool:
     """Every other pool says what each agent gets; in the others each agent says so itself."""
-    labels = {"team": f"team-{pool % 3}", "tier": "batch" if pool % 2 else "online", "zone": "eu-1"}
+    labels = {"team": f"team-{pool % 3}", "tier": "batch" if pool % 2 else "online"}
     one = _resources(pool)
     if pool % 2 == 0:
         return CreatePool(f"pool-{pool}", labels, one, agents, overcommit=False)
@@ -171,7 +171,7 @@ def _agent_body(pool: int, n: int) -> CreateAgent:
         resources=_resources(pool) if pool % 2 else None,
         options=options,
         decorator={},
-        labels={"role": "worker", "shard": str(n % 64)},
+        labels={"shard": str(n % 64)},
         timeout_s=300.0,
         show_output=False,
     )

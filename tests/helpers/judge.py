@@ -301,7 +301,8 @@ class Judge:
         self.expect(not blobs, f"launch kits are left behind: {blobs}")
         self._used_is_what_lives(mesh)
         self.expect(mesh._books.next_deadline() is None, "a deadline is left behind")
-        self.expect(not mesh._books._waiting, f"someone waits for ever: {mesh._books._waiting}")
+        waiting = [*mesh._books._waiting_for_start, *mesh._books._waiting_for_end]
+        self.expect(not waiting, f"someone waits for ever: {waiting}")
         for uid in self._running:
             there = shelf.agent(uid)
             self.expect(there is not None, f"agent {uid} was answered and is forgotten")
