@@ -11,7 +11,8 @@ from schedulemesh.core.names import launcher_name
 from schedulemesh.core.records import AgentRecord, key_of
 from schedulemesh.core.states import ENDED, LEAVING
 from schedulemesh.supervisor.admission import Terms, admit, check_grace, differences, record_of
-from schedulemesh.supervisor.books import Agent, Books, kit_of
+from schedulemesh.supervisor.agent import Agent
+from schedulemesh.supervisor.books import Books, kit_of
 from schedulemesh.supervisor.effects import Decision, Note, Write
 from schedulemesh.supervisor.lifecycle import Lifecycle, created
 from schedulemesh.supervisor.views import agent_info

@@ -1,23 +1,23 @@
 """The books: every record and index of the mesh, and the one place where they change together.
 
-Knows which agents and pools there are, who waits for whom, and what is due when. Decides nothing: the desks
-(`pools`, `agents`) and `lifecycle` decide and tell the books, which note the write that goes with each change.
+Knows which agents and pools there are, and who waits for whom; what is due when is kept in `deadlines`. Decides
+nothing: the desks (`pools`, `agents`) and `lifecycle` decide and tell the books, which note the write that goes with
+each change.
 """
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-
-import msgspec
 
 from schedulemesh.core import records
 from schedulemesh.core.errors import AgentNotFoundError, InvalidRequestError, PoolNotFoundError
 from schedulemesh.core.names import check_name, close_matches
 from schedulemesh.core.records import AgentRecord, MeshRecord, PoolRecord, key_of
-from schedulemesh.core.states import ENDED, STARTING, STOPPED, STOPPING, AgentState, Goal, MeshState, PoolState
+from schedulemesh.core.states import ENDED, STOPPED, AgentState, Goal, MeshState, PoolState
+from schedulemesh.supervisor.agent import Agent
+from schedulemesh.supervisor.deadlines import Deadlines
 from schedulemesh.supervisor.effects import Decision, Write
 from schedulemesh.supervisor.ledger import Ledger
 
@@ -26,37 +26,7 @@ HISTORY_MAX = 1000
 HISTORY_S = 3600.0
 REMEMBERED_REQUESTS = 128
 """Request ids a record remembers: far more than clients that wait for one agent or pool at the same time."""
-_STALE_MAX = 1000
-"""Deadlines that came to nothing and are still in the heap, behind one that holds, beyond as many as there are agents.
-Then it is made anew: so the cost of that is borne by as many decisions as there are agents."""
-_STORY = 32
-"""Words kept of what happened to an agent; a move takes two."""
 _USED = "was used before, about {}; take a new one"
-NO_NEWS = (-1, -1)
-"""Nothing has been seen of the actor yet; less than any (restarts, phase)."""
-
-
-class Agent(msgspec.Struct, gc=False, eq=False):
-    """An agent's record, and what is known of it only while this process lives.
-
-    `gc=False`, as with its record: nothing in them can lead back to them, and there may be very many to walk over.
-    """
-
-    record: AgentRecord
-    changed_at: float
-    attempt: int = 0
-    launching: bool = False
-    news: tuple[int, int] = NO_NEWS
-    dropped: frozenset[str] = frozenset()
-    """Actors that Ray dropped before it had begun to make them; one a launch at most."""
-    story: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        self.story = (self.record.state,)
-
-    def tell(self, *news: str) -> None:
-        """Add to its story, of which the last part is kept: in a tuple, as each agent has one all its life."""
-        self.story = (*self.story, *news)[-_STORY:]
 
 
 class Books:
@@ -69,6 +39,7 @@ class Books:
         self._pools_by_uid: dict[str, PoolRecord] = {}
         self.old_pools: OrderedDict[str, PoolRecord] = OrderedDict()
         self.agents: dict[str, Agent] = {}
+        self.deadlines = Deadlines(self.agents)
         self.counts: Counter[AgentState] = Counter()
         self.kits: dict[str, int] = {}
         """Blobs of launch kits that are in the store, and how many starts need each."""
@@ -77,7 +48,6 @@ class Books:
         self._actor_names: dict[tuple[str, str], str] = {}
         self._ended: OrderedDict[str, float] = OrderedDict()
         self._last_end = 0.0
-        self._deadlines: list[tuple[float, str]] = []
         # Requests that wait for the start or the end of an agent, a pool or the mesh, by its uid; each once, in order.
         self._waiting_for_start: dict[str, dict[str, None]] = {}
         self._waiting_for_end: dict[str, dict[str, None]] = {}
@@ -200,7 +170,7 @@ class Books:
             for blob in kit_of(record):
                 self.kits[blob] = self.kits.get(blob, 0) + 1
         self._enter(agent)
-        self.schedule(agent)
+        self.deadlines.schedule(agent)
 
     def add_ended(self, agent: Agent) -> None:
         """Enter an agent that has ended, when coming back from the store: in the order of their ends, then the living.
@@ -281,36 +251,6 @@ class Books:
         waiting = self._waiting_for_start if creates else self._waiting_for_end
         return list(waiting.pop(uid, ()))
 
-    # -- deadlines ----------------------------------------------------------------------------------------------
-
-    def schedule(self, agent: Agent) -> None:
-        due = _deadline(agent.record)
-        if due is not None:
-            heapq.heappush(self._deadlines, (due, agent.record.uid))
-        if len(self._deadlines) > 2 * len(self.agents) + _STALE_MAX:
-            every = ((_deadline(one.record), uid) for uid, one in self.agents.items())
-            self._deadlines = [(due, uid) for due, uid in every if due is not None]
-            heapq.heapify(self._deadlines)
-
-    def due(self, now: float) -> Iterator[Agent]:
-        """The agents whose deadline has come, each once."""
-        taken = set()
-        while self._deadlines and self._deadlines[0][0] <= now:
-            moment, uid = heapq.heappop(self._deadlines)
-            agent = self.agents.get(uid)
-            if agent is not None and _deadline(agent.record) == moment and uid not in taken:
-                taken.add(uid)  # the same deadline may have been scheduled twice
-                yield agent
-
-    def next_deadline(self) -> float | None:
-        while self._deadlines:
-            moment, uid = self._deadlines[0]
-            agent = self.agents.get(uid)
-            if agent is not None and _deadline(agent.record) == moment:
-                return moment
-            heapq.heappop(self._deadlines)
-        return None
-
     # -- history ------------------------------------------------------------------------------------------------
 
     def _enter(self, agent: Agent) -> None:
@@ -390,11 +330,3 @@ class Books:
 
 def kit_of(record: AgentRecord) -> tuple[str, str, str]:
     return record.class_blob, record.args_blob, record.environment
-
-
-def _deadline(record: AgentRecord) -> float | None:
-    if record.state is STARTING:
-        return record.start_deadline
-    if record.state is STOPPING:
-        return record.stop_deadline
-    return None

@@ -17,7 +17,8 @@ from schedulemesh.core.states import (
     AgentState,
     Goal,
 )
-from schedulemesh.supervisor.books import NO_NEWS, Agent, Books
+from schedulemesh.supervisor.agent import NO_NEWS, Agent
+from schedulemesh.supervisor.books import Books
 from schedulemesh.supervisor.effects import (
     Address,
     Answer,
@@ -98,7 +99,7 @@ class Lifecycle:
             if before is not STOPPING:
                 self._order_end(agent, now, out)
             elif sooner:
-                self._books.schedule(agent)
+                self._books.deadlines.schedule(agent)
         self._books.save(agent, out)
 
     # -- observations --------------------------------------------------------------------------------------------
@@ -176,7 +177,7 @@ class Lifecycle:
                 self._absent(agent, table, now, out)
 
     def tick(self, now: float, out: Decision) -> None:
-        for agent in list(self._books.due(now)):
+        for agent in list(self._books.deadlines.due(now)):
             if agent.record.state is STARTING:
                 self._late(agent, now, out)
             else:
@@ -222,7 +223,7 @@ class Lifecycle:
         out.notes.append(_note("agent_recovered", record))
         if record.state is STARTING:
             self._launch(agent, out, adopt=record.actor_id if signal is not Signal.ABSENT else None)
-            self._books.schedule(agent)
+            self._books.deadlines.schedule(agent)
         elif record.state is STOPPING:
             self._order_end(agent, now, out)
 
@@ -307,7 +308,7 @@ class Lifecycle:
         else:
             self._kill(agent, out)
             record.stop_deadline = now + KILL_AGAIN_S
-        self._books.schedule(agent)
+        self._books.deadlines.schedule(agent)
 
     def _kill(self, agent: Agent, out: Decision) -> None:
         out.effects.append(KillActor(address(agent.record), agent.record.environment))

@@ -17,8 +17,9 @@ from schedulemesh.core.names import check_name
 from schedulemesh.core.records import AgentRecord, MeshRecord, PoolRecord
 from schedulemesh.core.states import ENDED, HOLDING, AgentState, MeshState, PoolState
 from schedulemesh.supervisor.admission import digest, encode_environment
+from schedulemesh.supervisor.agent import Agent
 from schedulemesh.supervisor.agents import AgentDesk
-from schedulemesh.supervisor.books import Agent, Books
+from schedulemesh.supervisor.books import Books
 from schedulemesh.supervisor.effects import Answer, Decision, EndMesh, Note, ReadTable, Warm, Write
 from schedulemesh.supervisor.events import (
     ActorSeen,
@@ -70,7 +71,7 @@ class Mesh:
         self._pools.settle(now, out)
         self._settle(out)
         _order(out.writes)
-        out.wake_at = self._books.next_deadline()
+        out.wake_at = self._books.deadlines.next()
         return out
 
     def restore(self, stored: Mapping[str, bytes], now: float) -> Decision:

@@ -300,7 +300,7 @@ class Judge:
         blobs = sorted(key for key in shelf.kept if key.startswith("blob/"))
         self.expect(not blobs, f"launch kits are left behind: {blobs}")
         self._used_is_what_lives(mesh)
-        self.expect(mesh._books.next_deadline() is None, "a deadline is left behind")
+        self.expect(mesh._books.deadlines.next() is None, "a deadline is left behind")
         waiting = [*mesh._books._waiting_for_start, *mesh._books._waiting_for_end]
         self.expect(not waiting, f"someone waits for ever: {waiting}")
         for uid in self._running:

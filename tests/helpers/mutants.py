@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from schedulemesh.supervisor.books import Agent
+    from schedulemesh.supervisor.agent import Agent
     from schedulemesh.supervisor.events import ActorSeen, TableRead
 
 
