@@ -15,7 +15,7 @@ from schedulemesh.core import records
 from schedulemesh.core.errors import AgentNotFoundError, InvalidRequestError, PoolNotFoundError
 from schedulemesh.core.names import check_name, close_matches
 from schedulemesh.core.records import AgentRecord, MeshRecord, PoolRecord, key_of
-from schedulemesh.core.states import ENDED, STOPPED, AgentState, Goal, MeshState, PoolState
+from schedulemesh.core.states import ENDED, HOLDING, STOPPED, AgentState, Goal, MeshState, PoolState
 from schedulemesh.supervisor.agent import Agent
 from schedulemesh.supervisor.deadlines import Deadlines
 from schedulemesh.supervisor.effects import Decision, Write
@@ -51,7 +51,8 @@ class Books:
         # Requests that wait for the start or the end of an agent, a pool or the mesh, by its uid; each once, in order.
         self._waiting_for_start: dict[str, dict[str, None]] = {}
         self._waiting_for_end: dict[str, dict[str, None]] = {}
-        self._drained: list[PoolRecord] = []
+        self.emptied: list[PoolRecord] = []
+        """Pools that are being deleted and have just become empty."""
         # Which requests were about which pool or agent: two maps, as an id that a client reuses must not mix them.
         self._asked_of_pools: dict[str, str] = {}
         self._asked_of_agents: dict[str, str] = {}
@@ -117,9 +118,13 @@ class Books:
         """The pool's agents that are there or failed; those that were asked to go and went are not listed."""
         return (self.agents[uid] for uid in self._members.get(pool.uid, ()))
 
-    def children(self, pool: PoolRecord) -> list[Agent]:
+    def children(self, pool: PoolRecord) -> Iterator[Agent]:
         """The pool's agents that hold capacity."""
-        return [self.agents[uid] for uid in self.ledger.account(pool.uid).holds]
+        return (self.agents[uid] for uid in self.ledger.account(pool.uid).holds)
+
+    def holding(self) -> int:
+        """How many agents hold capacity, in all pools."""
+        return sum(self.counts[state] for state in HOLDING)
 
     # -- changing -----------------------------------------------------------------------------------------------
 
@@ -143,18 +148,11 @@ class Books:
         while len(self.old_pools) > HISTORY_MAX:
             self._forget_pool(next(iter(self.old_pools)), out)
 
-    def drained(self) -> list[PoolRecord]:
-        """Take the pools that are being deleted and have just become empty."""
-        if not self._drained:
-            return []
-        taken, self._drained = self._drained, []
-        return taken
-
     def drain(self, pool: PoolRecord) -> None:
         """The pool is to go: it is drained now, or with the end of its last agent."""
         pool.state = PoolState.DELETING
         if not self.ledger.account(pool.uid).holds:
-            self._drained.append(pool)
+            self.emptied.append(pool)
 
     def keep_old_pool(self, pool: PoolRecord) -> None:
         self.old_pools[pool.uid] = pool
