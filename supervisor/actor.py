@@ -6,6 +6,7 @@ It takes bytes and gives bytes, so that nothing of a user's is unpickled here.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import time
@@ -71,6 +72,7 @@ class SupervisorActor:
         self._door = Door(wanted.name, self._runner)
         try:
             await self._runner.start()
+            gc.freeze()  # Ray itself and the restored agents are here to stay: no collection need walk over them
         except RecordError as error:
             # Starting again would not help. Whoever asks is told what has to be done; nothing is changed.
             self._door.closed = str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -21,10 +22,26 @@ _ARGUMENTS = (
     "that the script itself defines, differs from run to run)"
 )
 MAX_ENVIRONMENT = 256 * 1024
+_CANONICAL = msgspec.json.Encoder(order="deterministic")
 
 
-def admit(body: CreateAgent, pool: PoolRecord, mesh_namespace: str, now: float) -> AgentRecord:
-    """The record of the agent that is asked for; raises InvalidRequestError for what cannot be."""
+class Terms(msgspec.Struct, frozen=True):
+    """What a request for an agent comes to, once it was found to be in order. `environment` is encoded."""
+
+    name: str
+    need: Amounts
+    own_labels: dict[str, str]
+    options: dict[str, Any]
+    actor_name: str
+    namespace: str
+    environment: bytes
+
+
+def admit(body: CreateAgent, pool: PoolRecord, mesh_namespace: str) -> Terms:
+    """The terms on which the agent may have its place; raises InvalidRequestError for what cannot be.
+
+    The id of the request was checked when it came in.
+    """
     name = check_name(body.name, "agent name")
     own_labels = check_labels(body.labels, "labels")
     decorator = check_options(body.decorator, "@ray.remote options")
@@ -36,22 +53,37 @@ def admit(body: CreateAgent, pool: PoolRecord, mesh_namespace: str, now: float) 
         )
     check_blob(len(body.class_blob), "actor_class")
     check_blob(len(body.args_blob), "actor_args and actor_kwargs")
-    return AgentRecord(
-        uid=check_name(body.request_id, "request_id"),
+    need = _need(body, pool, decorator, given)
+    check_name(body.class_name, "actor_class name")
+    return Terms(
         name=name,
-        pool_uid=pool.uid,
-        pool=pool.name,
-        need=_need(body, pool, decorator, given),
-        labels={**pool.labels, **own_labels, POOL_LABEL: pool.name},
+        need=need,
         own_labels=own_labels,
         options=without_resources(options),
-        class_name=check_name(body.class_name, "actor_class name"),
+        environment=encode_environment(body.environment),
+        actor_name=options.get("name", name),
+        namespace=_namespace(body, options, mesh_namespace),
+    )
+
+
+def record_of(body: CreateAgent, terms: Terms, pool: PoolRecord, now: float) -> AgentRecord:
+    """The record of an agent that starts now. It names the blobs by their hash, which a refused agent does not need."""
+    return AgentRecord(
+        uid=body.request_id,
+        name=terms.name,
+        pool_uid=pool.uid,
+        pool=pool.name,
+        need=terms.need,
+        labels={**pool.labels, **terms.own_labels, POOL_LABEL: pool.name},
+        own_labels=terms.own_labels,
+        options=terms.options,
+        class_name=body.class_name,
         class_blob=digest(body.class_blob),
         args_blob=digest(body.args_blob),
-        environment=digest(encode_environment(body.environment)),
+        environment=digest(terms.environment),
         driver_node=body.environment.node_id,
-        actor_name=check_name(options.get("name") or name, "actor name"),
-        namespace=_namespace(body, options, mesh_namespace),
+        actor_name=terms.actor_name,
+        namespace=terms.namespace,
         state=AgentState.STARTING,
         created_at=now,
         start_deadline=now + body.timeout_s,
@@ -83,7 +115,7 @@ def differences(there: AgentRecord, asked: AgentRecord) -> list[str]:
 def encode_environment(environment: Environment) -> bytes:
     """Canonical bytes: the same environment always has the same hash, and so the same launcher."""
     try:
-        encoded = msgspec.json.encode(environment, order="deterministic")
+        encoded = _CANONICAL.encode(environment)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRequestError(field="runtime_env", problem=f"must be plain data with text keys: {error}") from None
     if len(encoded) > MAX_ENVIRONMENT:
@@ -130,5 +162,8 @@ def _need(body: CreateAgent, pool: PoolRecord, decorator: dict[str, object], giv
 
 def _namespace(body: CreateAgent, options: dict[str, object], mesh_namespace: str) -> str:
     """A user who named the actor looks for it in the driver's own namespace; the mesh's own names stay together."""
-    given = options.get("namespace") or (body.namespace if options.get("name") else "") or mesh_namespace
-    return check_name(given, "namespace")
+    if "namespace" in options:
+        return str(options["namespace"])
+    if "name" in options and body.namespace:
+        return check_name(body.namespace, "namespace")
+    return mesh_namespace

@@ -9,10 +9,12 @@ from schedulemesh.core.errors import AgentExistsError, InvalidRequestError, NoNo
 from schedulemesh.core.messages import CreateAgent, DeleteAgent, ListAgents, Reply
 from schedulemesh.core.names import launcher_name
 from schedulemesh.core.records import AgentRecord
-from schedulemesh.core.states import ENDED, Goal
-from schedulemesh.supervisor.admission import admit, check_grace, differences, encode_environment
-from schedulemesh.supervisor.books import Agent, Books
+from schedulemesh.core.states import ENDED, LEAVING
+from schedulemesh.supervisor.admission import Terms, admit, check_grace, differences, record_of
+from schedulemesh.supervisor.agent import Agent
+from schedulemesh.supervisor.books import Books
 from schedulemesh.supervisor.effects import Decision, Note
+from schedulemesh.supervisor.kits import kit_of
 from schedulemesh.supervisor.lifecycle import Lifecycle, created
 from schedulemesh.supervisor.roll import PAGE
 from schedulemesh.supervisor.views import agent_info
@@ -25,6 +27,7 @@ class AgentDesk:
         self._books = books
         self._lifecycle = lifecycle
         self._mesh = mesh
+        self._launchers = launcher_name(mesh, "")
         self._namespace = namespace
 
     def create(self, body: CreateAgent, now: float, out: Decision) -> Reply | None:
@@ -36,16 +39,17 @@ class AgentDesk:
         if again is not None:
             return self._creation(again, body.request_id)
         pool = self._books.active_pool(body.pool)
-        record = admit(body, pool, self._namespace, now)
-        there = self._books.living(record.name)
+        terms = admit(body, pool, self._namespace)
+        there = self._books.living(terms.name)
         if there is not None:
-            return self._existing(there, record, body.request_id)
-        self._check_names(record)
-        self._books.ledger.check_room(pool, record.name, record.need)
-        self._check_nodes(record, overcommit=pool.overcommit)
+            return self._existing(there, record_of(body, terms, pool, now))
+        self._check_names(terms)
+        self._books.ledger.check_room(pool, terms.name, terms.need)
+        self._check_nodes(terms, overcommit=pool.overcommit)
+        record = record_of(body, terms, pool, now)
         agent = Agent(record, now)
-        for blob in (body.class_blob, body.args_blob, encode_environment(body.environment)):
-            self._books.kits.put(blob, out)
+        for key, blob in zip(kit_of(record), (body.class_blob, body.args_blob, terms.environment), strict=True):
+            self._books.kits.put(key, blob, out)
         self._books.add(agent)
         self._books.save(agent, out)
         self._books.wait(record.uid, body.request_id, creates=True)
@@ -93,42 +97,45 @@ class AgentDesk:
             return None
         return created(agent.record, request_id)
 
-    def _existing(self, there: Agent, asked: AgentRecord, request_id: str) -> Reply | None:
+    def _existing(self, there: Agent, asked: AgentRecord) -> Reply | None:
         """Someone has the name. The same agent is handed out if that was wanted, but nothing is created."""
         differs = differences(there.record, asked)
-        leaving = there.record.goal in (Goal.STOP, Goal.GIVE_UP)
+        leaving = there.record.goal in LEAVING
         if not asked.options.get("get_if_exists") or differs or leaving:
             raise AgentExistsError(agent=asked.name, state=there.record.state.value, differs=differs)
         if there.record.started_at is None:
-            self._books.wait(there.record.uid, request_id, creates=True)
+            self._books.wait(there.record.uid, asked.uid, creates=True)
             return None
         return Reply(result={"agent": agent_info(there.record), "created": False})
 
-    def _check_names(self, record: AgentRecord) -> None:
-        own = record.actor_name == self._mesh or record.actor_name.startswith(launcher_name(self._mesh, ""))
-        if own and record.namespace == self._namespace:
+    def _check_names(self, terms: Terms) -> None:
+        own = terms.actor_name == self._mesh or terms.actor_name.startswith(self._launchers)
+        if own and terms.namespace == self._namespace:
             raise InvalidRequestError(
-                field="name", problem=f"{record.actor_name!r} is a name of the mesh's own; take another"
+                field="name", problem=f"{terms.actor_name!r} is a name of the mesh's own; take another"
             )
-        holder = self._books.holder_of(record.namespace, record.actor_name)
+        holder = self._books.holder_of(terms.namespace, terms.actor_name)
         if holder is not None:
             raise InvalidRequestError(
                 field="ray_options['name']",
-                problem=f"{record.actor_name!r} is the actor name of agent {holder.record.name!r} "
-                f"in namespace {record.namespace!r}",
+                problem=f"{terms.actor_name!r} is the actor name of agent {holder.record.name!r} "
+                f"in namespace {terms.namespace!r}",
             )
 
-    def _check_nodes(self, record: AgentRecord, *, overcommit: bool) -> None:
-        nodes = self._lifecycle.cluster.nodes
-        if overcommit or any(record.need.fits_in(node.total) for node in nodes):
+    def _check_nodes(self, terms: Terms, *, overcommit: bool) -> None:
+        if overcommit:
             return
+        nodes = self._lifecycle.cluster.nodes
+        for node in nodes:
+            if terms.need.fits_in(node.total):
+                return
         largest: dict[str, int] = {}
         for node in nodes:
             for kind, value in node.total.units.items():
                 largest[kind] = max(largest.get(kind, 0), value)
         raise NoNodeFitsError(
-            agent=record.name,
-            asked=record.need.as_dict(),
+            agent=terms.name,
+            asked=terms.need.as_dict(),
             nodes=len(nodes),
-            largest=Amounts(largest).as_dict(record.need),
+            largest=Amounts(largest).as_dict(terms.need),
         )

@@ -1,21 +1,22 @@
 """The books: every record and index of the mesh, and the one place where they change together.
 
-Knows which agents and pools there are, who waits for whom, and what is due when. Decides nothing: the desks
-(`pools`, `agents`) and `lifecycle` decide and tell the books, which note the write that goes with each change.
+Knows which agents and pools there are, and who waits for whom; what is due when is kept in `deadlines`. Decides
+nothing: the desks (`pools`, `agents`) and `lifecycle` decide and tell the books, which note the write that goes with
+each change.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from schedulemesh.core import records
 from schedulemesh.core.errors import AgentNotFoundError, InvalidRequestError, PoolNotFoundError
 from schedulemesh.core.names import check_name, close_matches
 from schedulemesh.core.records import AgentRecord, MeshRecord, PoolRecord, key_of
-from schedulemesh.core.states import ENDED, AgentState, Goal, MeshState, PoolState
+from schedulemesh.core.states import ENDED, HOLDING, STOPPED, AgentState, Goal, MeshState, PoolState
+from schedulemesh.supervisor.agent import Agent
 from schedulemesh.supervisor.deadlines import Deadlines
 from schedulemesh.supervisor.effects import Decision, Write
 from schedulemesh.supervisor.kits import Kits, kit_of
@@ -28,35 +29,7 @@ HISTORY_MAX = 1000
 HISTORY_S = 3600.0
 REMEMBERED_REQUESTS = 128
 """Request ids a record remembers: far more than clients that wait for one agent or pool at the same time."""
-_STORY = 16
 _USED = "was used before, about {}; take a new one"
-NO_NEWS = (-1, -1)
-"""Nothing has been seen of the actor yet; less than any (restarts, phase)."""
-
-
-class Waiter(NamedTuple):
-    """Someone who waits for an agent, a pool or the mesh. `creates`: for its start, else for its end."""
-
-    request_id: str
-    creates: bool
-
-
-class Agent:
-    """An agent's record, and what is known of it only while this process lives."""
-
-    __slots__ = ("attempt", "changed_at", "dropped", "launching", "news", "record", "stored", "story")
-
-    def __init__(self, record: AgentRecord, now: float) -> None:
-        self.record = record
-        self.attempt = 0
-        self.launching = False
-        self.news = NO_NEWS
-        self.stored = record.state
-        """The state that the store has; after a restart it may be what is found again, and then nothing is written."""
-        self.dropped: set[str] = set()
-        """Actors that Ray dropped before it had begun to make them; one a launch at most."""
-        self.changed_at = now
-        self.story: deque[str] = deque([record.state.value], maxlen=_STORY)
 
 
 class Books:
@@ -69,6 +42,7 @@ class Books:
         self._pools_by_uid: dict[str, PoolRecord] = {}
         self.old_pools: OrderedDict[str, PoolRecord] = OrderedDict()
         self.agents: dict[str, Agent] = {}
+        self.deadlines = Deadlines(self.agents)
         self.counts: Counter[AgentState] = Counter()
         self.kits = Kits()
         self.warm = WarmPools(self.kits)
@@ -79,9 +53,11 @@ class Books:
         self._actor_names: dict[tuple[str, str], str] = {}
         self._ended: OrderedDict[str, float] = OrderedDict()
         self._last_end = 0.0
-        self._deadlines = Deadlines(self.agents)
-        self._waiting: dict[str, dict[Waiter, None]] = {}
-        self._drained: list[PoolRecord] = []
+        # Requests that wait for the start or the end of an agent, a pool or the mesh, by its uid; each once, in order.
+        self._waiting_for_start: dict[str, dict[str, None]] = {}
+        self._waiting_for_end: dict[str, dict[str, None]] = {}
+        self.emptied: list[PoolRecord] = []
+        """Pools that are being deleted and have just become empty."""
         # Which requests were about which pool or agent: two maps, as an id that a client reuses must not mix them.
         self._asked_of_pools: dict[str, str] = {}
         self._asked_of_agents: dict[str, str] = {}
@@ -90,9 +66,9 @@ class Books:
 
     def pool(self, name: str) -> PoolRecord:
         """The pool of that name, in use or being deleted; raises PoolNotFoundError."""
-        pool = self.pools.get(check_name(name, "pool name"))
+        pool = self.pools.get(name)
         if pool is None:
-            raise PoolNotFoundError(pool=name, close=close_matches(name, self.pools))
+            raise PoolNotFoundError(pool=check_name(name, "pool name"), close=close_matches(name, self.pools))
         return pool
 
     def active_pool(self, name: str) -> PoolRecord:
@@ -128,9 +104,9 @@ class Books:
 
     def agent(self, name: str) -> Agent:
         """The latest agent of that name, ended or not; raises AgentNotFoundError."""
-        uid = self._latest.get(check_name(name, "agent name"))
+        uid = self._latest.get(name)
         if uid is None:
-            raise AgentNotFoundError(agent=name, close=close_matches(name, self._latest))
+            raise AgentNotFoundError(agent=check_name(name, "agent name"), close=close_matches(name, self._latest))
         return self.agents[uid]
 
     def living(self, name: str) -> Agent | None:
@@ -150,9 +126,13 @@ class Books:
         """The agents of a pool, or of all, that are there or failed; who was asked to go and went is not listed."""
         return self._members[pool.uid] if pool else self.listed_agents
 
-    def children(self, pool: PoolRecord) -> list[Agent]:
+    def children(self, pool: PoolRecord) -> Iterator[Agent]:
         """The pool's agents that hold capacity."""
-        return [self.agents[uid] for uid in self.ledger.account(pool.uid).holds]
+        return (self.agents[uid] for uid in self.ledger.account(pool.uid).holds)
+
+    def holding(self) -> int:
+        """How many agents hold capacity, in all pools."""
+        return sum(self.counts[state] for state in HOLDING)
 
     # -- changing -----------------------------------------------------------------------------------------------
 
@@ -181,16 +161,11 @@ class Books:
         while len(self.old_pools) > HISTORY_MAX:
             self._forget_pool(next(iter(self.old_pools)), out)
 
-    def drained(self) -> list[PoolRecord]:
-        """Take the pools that are being deleted and have just become empty."""
-        taken, self._drained = self._drained, []
-        return taken
-
     def drain(self, pool: PoolRecord) -> None:
         """The pool is to go: it is drained now, or with the end of its last agent."""
         pool.state = PoolState.DELETING
         if not self.ledger.account(pool.uid).holds:
-            self._drained.append(pool)
+            self.emptied.append(pool)
 
     def keep_old_pool(self, pool: PoolRecord) -> None:
         self.old_pools[pool.uid] = pool
@@ -205,7 +180,7 @@ class Books:
         if record.goal is Goal.START:
             self.kits.need(kit_of(record))
         self._enter(agent)
-        self.schedule(agent)
+        self.deadlines.schedule(agent)
 
     def add_ended(self, agent: Agent) -> None:
         """Enter an agent that has ended, when coming back from the store: in the order of their ends, then the living.
@@ -222,7 +197,7 @@ class Books:
             self.counts[record.state] -= 1
             self.counts[state] += 1
             record.state = state
-            agent.story.append(f"{why} > {state.value}")
+            agent.tell(why, state)
         agent.changed_at = now
 
     def aim(self, agent: Agent, goal: Goal, out: Decision) -> None:
@@ -242,7 +217,7 @@ class Books:
         if pool.state is PoolState.DELETING:
             self.drain(pool)
         del self._actor_names[record.namespace, record.actor_name]
-        if record.state is AgentState.STOPPED or record.stopped_by:
+        if record.state is STOPPED or record.stopped_by:
             self.dismiss(agent)
         self.save(agent, out)
         if record.goal is Goal.START:
@@ -262,15 +237,14 @@ class Books:
         else:
             asked_by, index = record.changed_by, self._asked_of_pools
         asked_by.append(request_id)
-        for forgotten in asked_by[:-REMEMBERED_REQUESTS]:
-            index.pop(forgotten, None)
-        del asked_by[:-REMEMBERED_REQUESTS]
+        while len(asked_by) > REMEMBERED_REQUESTS:
+            index.pop(asked_by.pop(0), None)
         index[request_id] = record.uid
 
     def save(self, agent: Agent, out: Decision) -> None:
         record = agent.record
         agent.stored = record.state
-        out.writes.append(Write(key_of("agent", record.uid), records.encode(record), frees=record.state in ENDED))
+        out.writes.append(Write(key_of("agent", record.uid), records.encode(record), record.state in ENDED))
 
     def save_pool(self, pool: PoolRecord, out: Decision) -> None:
         out.writes.append(Write(key_of("pool", pool.uid), records.encode(pool)))
@@ -281,27 +255,13 @@ class Books:
     # -- waiting ------------------------------------------------------------------------------------------------
 
     def wait(self, uid: str, request_id: str, *, creates: bool = False) -> None:
-        self._waiting.setdefault(uid, {})[Waiter(request_id, creates)] = None
+        waiting = self._waiting_for_start if creates else self._waiting_for_end
+        waiting.setdefault(uid, {})[request_id] = None
 
-    def waiters(self, uid: str, *, creates: bool = False) -> list[Waiter]:
-        """Take those who wait for an end, or those who wait for a start; the others go on waiting."""
-        waiting = self._waiting.pop(uid, {})
-        left = {waiter: None for waiter in waiting if waiter.creates is not creates}
-        if left:
-            self._waiting[uid] = left
-        return [waiter for waiter in waiting if waiter.creates is creates]
-
-    # -- deadlines ----------------------------------------------------------------------------------------------
-
-    def schedule(self, agent: Agent) -> None:
-        self._deadlines.schedule(agent.record)
-
-    def due(self, now: float) -> Iterator[Agent]:
-        """The agents whose deadline has come, each once."""
-        return (self.agents[uid] for uid in self._deadlines.due(now))
-
-    def next_deadline(self) -> float | None:
-        return self._deadlines.next()
+    def waiters(self, uid: str, *, creates: bool = False) -> list[str]:
+        """Take the requests that wait for its end, or those that wait for its start; the others go on waiting."""
+        waiting = self._waiting_for_start if creates else self._waiting_for_end
+        return list(waiting.pop(uid, ()))
 
     # -- history ------------------------------------------------------------------------------------------------
 
@@ -315,7 +275,7 @@ class Books:
         if earlier is not None:  # a failed namesake is superseded: listed no longer, kept for retries
             self._unlist(self.agents[earlier].record)
         self._latest[record.name] = record.uid
-        listed = record.state is not AgentState.STOPPED and not record.dismissed
+        listed = record.state is not STOPPED and not record.dismissed
         if listed and record.pool_uid in self._members:
             self._members[record.pool_uid].add(record.uid, record.created_at)
             self.listed_agents.add(record.uid, record.created_at)

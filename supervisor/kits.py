@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from schedulemesh.core.records import AgentRecord, digest, key_of
+from schedulemesh.core.records import AgentRecord, key_of
 from schedulemesh.supervisor.effects import Decision, Write
 
 
@@ -13,21 +13,20 @@ class Kits:
     """Counts who needs which blob. A blob is written for the first of them and deleted with the last."""
 
     def __init__(self) -> None:
-        self._needed: Counter[str] = Counter()
+        self._needed: dict[str, int] = {}
 
     def __contains__(self, blob: str) -> bool:
         return blob in self._needed
 
     def need(self, blobs: Iterable[str]) -> None:
         """Someone more needs these; they are in the store, or about to be written."""
-        self._needed.update(blobs)
+        for blob in blobs:
+            self._needed[blob] = self._needed.get(blob, 0) + 1
 
-    def put(self, blob: bytes, out: Decision) -> str:
-        """Write it if nobody has needed it so far; returns its hash."""
-        key = digest(blob)
+    def put(self, key: str, blob: bytes, out: Decision) -> None:
+        """Write what has this hash, if nobody has needed it so far."""
         if key not in self._needed:
             out.writes.append(Write(key_of("blob", key), blob))
-        return key
 
     def drop(self, blobs: Iterable[str], out: Decision) -> None:
         for blob in blobs:

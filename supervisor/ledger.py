@@ -23,6 +23,15 @@ class Account:
     def available(self) -> Amounts:
         return self.capacity.minus(self.used)
 
+    def short_for(self, need: Amounts) -> tuple[str, ...]:
+        """The kinds of which too little is available; empty when there is room."""
+        used, capacity = self.used.units, self.capacity.units
+        short: tuple[str, ...] = ()
+        for kind, value in need.units.items():
+            if used.get(kind, 0) + value > capacity.get(kind, 0):
+                short += (kind,)
+        return short
+
 
 class Ledger:
     """All accounts, and the promise that together they fit into the cluster."""
@@ -69,7 +78,7 @@ class Ledger:
     def check_room(self, pool: PoolRecord, agent: str, need: Amounts) -> None:
         """Raise InsufficientPoolCapacityError if the pool has no room for the agent now."""
         account = self._accounts[pool.uid]
-        short = need.short_of(account.available)
+        short = account.short_for(need)
         if short:
             raise InsufficientPoolCapacityError(
                 agent=agent,

@@ -5,8 +5,20 @@ from __future__ import annotations
 from schedulemesh.core.errors import AgentStartError, AgentStartTimeoutError, ScheduleMeshError
 from schedulemesh.core.messages import Reply
 from schedulemesh.core.records import AgentRecord
-from schedulemesh.core.states import ENDED, AgentState, Goal
-from schedulemesh.supervisor.books import NO_NEWS, Agent, Books
+from schedulemesh.core.states import (
+    ENDED,
+    LEAVING,
+    RECOVERING,
+    RESTARTING,
+    RUNNING,
+    STARTING,
+    STOPPED,
+    STOPPING,
+    AgentState,
+    Goal,
+)
+from schedulemesh.supervisor.agent import NO_NEWS, Agent
+from schedulemesh.supervisor.books import Books
 from schedulemesh.supervisor.effects import (
     Address,
     Answer,
@@ -40,6 +52,7 @@ _NOTED = 200
 MAX_LAUNCHES = 3
 """Launches of one agent. A class that kills its launcher while being loaded must not do so for ever."""
 
+_GENTLY_ENDED = frozenset({RUNNING, RESTARTING, RECOVERING})
 _SIGNALS = {
     ActorPhase.PENDING: Signal.PENDING,
     ActorPhase.ALIVE: Signal.ALIVE,
@@ -72,9 +85,9 @@ class Lifecycle:
         """Someone wants the agent's end. Only a running one has its hook run; others are killed."""
         record = agent.record
         before = record.state
-        gentle = before in (AgentState.RUNNING, AgentState.RESTARTING, AgentState.RECOVERING) and not force
+        gentle = before in _GENTLY_ENDED and not force
         deadline = now + (grace_s if gentle else 0.0)
-        ending = record.goal in (Goal.STOP, Goal.GIVE_UP)
+        ending = record.goal in LEAVING
         if ending:
             deadline = min(deadline if gentle or force else now + grace_s, record.stop_deadline)
         sooner = not ending or deadline < record.stop_deadline
@@ -82,11 +95,11 @@ class Lifecycle:
         if not ending:
             self._books.aim(agent, Goal.STOP, out)
         record.stop_deadline = deadline
-        if state is AgentState.STOPPING:
-            if before is not AgentState.STOPPING:
+        if state is STOPPING:
+            if before is not STOPPING:
                 self._order_end(agent, now, out)
             elif sooner:
-                self._books.schedule(agent)
+                self._books.deadlines.schedule(agent)
         self._books.save(agent, out)
 
     # -- observations --------------------------------------------------------------------------------------------
@@ -96,7 +109,7 @@ class Lifecycle:
         if agent is None or event.attempt != agent.attempt or not agent.launching:
             return  # an answer from an earlier launch
         record = agent.record
-        after(record.state, record.goal, _REPORTS[type(event)], tuple(agent.story))
+        after(record.state, record.goal, _REPORTS[type(event)], agent.story)
         agent.launching = False
         if record.state in ENDED:
             return
@@ -112,7 +125,7 @@ class Lifecycle:
                 record.cause = clipped(event.cause) or record.cause
             self._end_or_stay(agent, Signal.LAUNCH_FAILED, now, out)
         else:
-            agent.story.append(f"launch lost: {event.cause[:80]}")
+            agent.tell(f"launch lost: {event.cause[:80]}")
             why = event.cause.strip()[-_NOTED:]
             out.notes.append(Note("launch_lost", {"agent": record.name, "attempt": event.attempt, "cause": why}))
             record.cause = record.cause or clipped(event.cause)
@@ -161,12 +174,12 @@ class Lifecycle:
             self.actor_seen(seen, now, out)
         for agent in [a for a in self._books.agents.values() if a.record.state not in ENDED]:
             unseen = agent.record.uid not in present and not agent.launching
-            if unseen and agent.changed_at < table.asked_at and agent.record.state is not AgentState.STARTING:
+            if unseen and agent.changed_at < table.asked_at and agent.record.state is not STARTING:
                 self._absent(agent, table, now, out)
 
     def tick(self, now: float, out: Decision) -> None:
-        for agent in list(self._books.due(now)):
-            if agent.record.state is AgentState.STARTING:
+        for agent in list(self._books.deadlines.due(now)):
+            if agent.record.state is STARTING:
                 self._late(agent, now, out)
             else:
                 self._follow(agent, Signal.OVERDUE, now)
@@ -196,12 +209,12 @@ class Lifecycle:
     def _signalled(self, agent: Agent, signal: Signal, now: float, out: Decision, *, changed: bool = False) -> None:
         record = agent.record
         before = record.state
-        if before is AgentState.RECOVERING and record.goal is Goal.START and agent.attempt >= MAX_LAUNCHES:
+        if before is RECOVERING and record.goal is Goal.START and agent.attempt >= MAX_LAUNCHES:
             record.failure = "start"
             self._books.aim(agent, Goal.GIVE_UP, out)
         if self._end_or_stay(agent, signal, now, out):
             return
-        if before is AgentState.RECOVERING:
+        if before is RECOVERING:
             self._recovered(agent, signal, now, out)
         if record.state is not agent.stored or changed:
             self._books.save(agent, out)
@@ -209,15 +222,15 @@ class Lifecycle:
     def _recovered(self, agent: Agent, signal: Signal, now: float, out: Decision) -> None:
         record = agent.record
         out.notes.append(_note("agent_recovered", record))
-        if record.state is AgentState.STARTING:
+        if record.state is STARTING:
             self._launch(agent, out, adopt=record.actor_id if signal is not Signal.ABSENT else None)
-            self._books.schedule(agent)
-        elif record.state is AgentState.STOPPING:
+            self._books.deadlines.schedule(agent)
+        elif record.state is STOPPING:
             self._order_end(agent, now, out)
 
     def _ready(self, agent: Agent, now: float, out: Decision) -> None:
         record = agent.record
-        if self._follow(agent, Signal.READY, now) is AgentState.STOPPING:
+        if self._follow(agent, Signal.READY, now) is STOPPING:
             self._kill(agent, out)
             return
         record.started_at = now
@@ -244,7 +257,7 @@ class Lifecycle:
             return False
         if record.goal is Goal.START and not record.failure:
             record.failure = "start"
-        if record.state is AgentState.STOPPED:
+        if record.state is STOPPED:
             record.failure = "start" if record.started_at is None else ""
             record.cause = "it was deleted while it was starting" if record.started_at is None else "deleted"
         record.cause = record.cause or "its actor ended, and Ray gave no reason"
@@ -256,14 +269,14 @@ class Lifecycle:
 
     def _answer(self, record: AgentRecord, out: Decision, *, creates: bool) -> None:
         """Answer those who wait for its start, or those who wait for its end."""
-        for waiter in self._books.waiters(record.uid, creates=creates):
-            reply = created(record, waiter.request_id) if creates else Reply(result={"agent": agent_info(record)})
-            out.answers.append(Answer(waiter.request_id, reply))
+        for request_id in self._books.waiters(record.uid, creates=creates):
+            reply = created(record, request_id) if creates else Reply(result={"agent": agent_info(record)})
+            out.answers.append(Answer(request_id, reply))
 
     def _follow(self, agent: Agent, signal: Signal, now: float) -> AgentState:
         record = agent.record
-        state = after(record.state, record.goal, signal, tuple(agent.story))
-        self._books.move(agent, state, signal.value, now)
+        state = after(record.state, record.goal, signal, agent.story)
+        self._books.move(agent, state, signal, now)
         return state
 
     def _launch(self, agent: Agent, out: Decision, adopt: str | None = None) -> None:
@@ -296,7 +309,7 @@ class Lifecycle:
         else:
             self._kill(agent, out)
             record.stop_deadline = now + KILL_AGAIN_S
-        self._books.schedule(agent)
+        self._books.deadlines.schedule(agent)
 
     def _kill(self, agent: Agent, out: Decision) -> None:
         out.effects.append(KillActor(address(agent.record), agent.record.environment))
@@ -327,7 +340,7 @@ def clipped(cause: str) -> str:
 def _forget_actor(agent: Agent) -> None:
     record = agent.record
     if record.actor_id is not None:
-        agent.dropped.add(record.actor_id)
+        agent.dropped |= {record.actor_id}
     record.actor_id, record.node_id, record.pid, agent.news = None, None, None, NO_NEWS
     record.handle = b""
 

@@ -7,6 +7,7 @@ Decision out: persist, then act, then answer.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain, islice
 from typing import Any
 
 from schedulemesh.core import messages, records
@@ -17,8 +18,9 @@ from schedulemesh.core.names import check_name
 from schedulemesh.core.records import AgentRecord, MeshRecord, PoolRecord
 from schedulemesh.core.states import ENDED, HOLDING, AgentState, MeshState, PoolState
 from schedulemesh.supervisor.admission import encode_environment
+from schedulemesh.supervisor.agent import Agent
 from schedulemesh.supervisor.agents import AgentDesk
-from schedulemesh.supervisor.books import Agent, Books
+from schedulemesh.supervisor.books import Books
 from schedulemesh.supervisor.effects import Answer, Decision, EndMesh, KeepReady, Note, ReadTable, Warm, Write
 from schedulemesh.supervisor.events import (
     ActorSeen,
@@ -38,6 +40,7 @@ from schedulemesh.supervisor.pools import DELETE_GRACE_S, PoolDesk
 _MESH = ""
 """Stands for the mesh among what is waited for; no agent or pool can have an empty uid."""
 _EXAMPLES = 5
+_SERVING = MeshState.SERVING
 
 
 class Mesh:
@@ -70,10 +73,8 @@ class Mesh:
             self._books.warm.seen(event.environment_key, event.ready)
         elif isinstance(event, Tick):
             self._lifecycle.tick(now, out)
-        self._pools.settle(now, out)
-        self._settle(out)
-        _order(out.writes)
-        out.wake_at = self._books.next_deadline()
+        self._settle(now, out)
+        out.wake_at = self._books.deadlines.next()
         return out
 
     def restore(self, stored: Mapping[str, bytes], now: float) -> Decision:
@@ -97,7 +98,7 @@ class Mesh:
         for record in living:
             agent = Agent(record, now)
             record.state = AgentState.RECOVERING
-            agent.story.append(f"restored > {record.state.value}")
+            agent.tell("restored", record.state)
             agent.attempt = 1  # it may have been launched before: a launcher must reckon with its actor
             self._books.add(agent)
         self._pools.resume()
@@ -107,9 +108,7 @@ class Mesh:
         out.effects.append(ReadTable({record.actor_id: record.uid for record in living if record.actor_id}))
         out.effects += [KeepReady(environment, count) for environment, count in self._books.warm.wanted().items()]
         out.notes.append(Note("mesh_restored", {"pools": len(self._books.pools), "agents": len(living)}))
-        self._pools.settle(now, out)
-        self._settle(out)
-        _order(out.writes)
+        self._settle(now, out)
         return out
 
     def check(self) -> None:
@@ -192,31 +191,45 @@ class Mesh:
         )
 
     def _stop(self, request_id: str, now: float, out: Decision, *, force: bool) -> Reply | None:
-        living = [agent for pool in self._books.pools.values() for agent in self._books.children(pool)]
-        if living and not force and self._books.mesh.state is MeshState.SERVING:
-            raise MeshNotEmptyError(agents=len(living), examples=[a.record.name for a in living[:_EXAMPLES]])
-        if self._books.mesh.state is MeshState.SERVING:
+        if self._books.mesh.state is _SERVING:
+            agents = self._books.holding()
+            if agents and not force:
+                some = islice(chain.from_iterable(map(self._books.children, self._books.pools.values())), _EXAMPLES)
+                raise MeshNotEmptyError(agents=agents, examples=[agent.record.name for agent in some])
             self._books.mesh.state = MeshState.STOPPING
-            out.notes.append(Note("mesh_stopping", {"agents": len(living)}))
-            for agent in living:
+            out.notes.append(Note("mesh_stopping", {"agents": agents}))
+            for agent in [agent for pool in self._books.pools.values() for agent in self._books.children(pool)]:
                 self._lifecycle.delete(agent, DELETE_GRACE_S, force=False, now=now, out=out)
             self._books.save_mesh(out)  # last: after a crash in between, the stop is asked again and finds its agents
         self._books.wait(_MESH, request_id)
         return None
 
-    def _settle(self, out: Decision) -> None:
+    def _settle(self, now: float, out: Decision) -> None:
+        """Draw what follows from the change as a whole, and bring the writes into order."""
+        if self._books.emptied:
+            self._pools.settle(now, out)
+        if self._books.mesh.state is not _SERVING:
+            self._end_if_empty(out)
+        if len(out.writes) > 1:
+            _order(out.writes)
+
+    def _end_if_empty(self, out: Decision) -> None:
         """When the mesh is being stopped and the last agent is gone, end it and answer those who waited."""
-        if self._books.mesh.state is not MeshState.STOPPING:
-            return
-        if any(self._books.counts[state] for state in HOLDING):
+        if self._books.holding():
             return
         waiting = self._books.waiters(_MESH)
         if waiting or not self._ended:
             self._ended = True
             out.effects.append(EndMesh())
-            out.answers += [Answer(waiter.request_id, Reply(result={"stopped": True})) for waiter in waiting]
+            out.answers += [Answer(request_id, Reply(result={"stopped": True})) for request_id in waiting]
 
 
 def _order(writes: list[Write]) -> None:
     """Deletions last: a crash between two writes leaves too much in the store, never a record without its blobs."""
-    writes.sort(key=lambda write: write.value is None)
+    deleting = False
+    for write in writes:
+        if write.value is None:
+            deleting = True
+        elif deleting:
+            writes.sort(key=lambda write: write.value is None)
+            return

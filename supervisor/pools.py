@@ -140,7 +140,7 @@ class PoolDesk:
         if pool.state is PoolState.ACTIVE:
             self._books.drain(pool)
             out.notes.append(Note("pool_deleting", {"pool": pool.name, "agents": len(account.holds)}))
-            for agent in self._books.children(pool):
+            for agent in list(self._books.children(pool)):
                 self._lifecycle.delete(agent, DELETE_GRACE_S, force=False, now=now, out=out)
         self._books.save_pool(pool, out)
         self._books.wait(pool.uid, request_id)
@@ -154,11 +154,12 @@ class PoolDesk:
 
     def settle(self, now: float, out: Decision) -> None:
         """Close the pools whose last agent has ended, and answer those who waited for that."""
-        for pool in self._books.drained():
+        emptied, self._books.emptied = self._books.emptied, []
+        for pool in emptied:
             self._books.close_pool(pool, now, out)
             out.notes.append(Note("pool_deleted", {"pool": pool.name}))
             reply = self._reply(pool)
-            out.answers += [Answer(waiter.request_id, reply) for waiter in self._books.waiters(pool.uid)]
+            out.answers += [Answer(request_id, reply) for request_id in self._books.waiters(pool.uid)]
 
     def _existing(self, pool: PoolRecord, asked: dict[str, object]) -> Reply:
         there = {field: getattr(pool, field) for field in asked}

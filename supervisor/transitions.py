@@ -17,9 +17,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 
-from schedulemesh.core.states import ENDED, AgentState, Goal
-
-STARTING, RUNNING, RESTARTING, STOPPING, RECOVERING, STOPPED, FAILED = AgentState
+from schedulemesh.core.states import (
+    ENDED,
+    FAILED,
+    RECOVERING,
+    RESTARTING,
+    RUNNING,
+    STARTING,
+    STOPPED,
+    STOPPING,
+    AgentState,
+    Goal,
+)
 
 
 class Signal(str, Enum):
@@ -122,10 +131,10 @@ TABLE: dict[tuple[AgentState, Goal], dict[Signal, AgentState]] = {
 
 def after(state: AgentState, goal: Goal, signal: Signal, story: Sequence[str] = ()) -> AgentState:
     """The state that follows; raises ImpossibleError for a pair that has no row."""
-    follows = TABLE.get((state, goal), {}).get(signal)
-    if follows is None:
-        raise ImpossibleError(state, goal, signal, story)
-    return follows
+    try:
+        return TABLE[state, goal][signal]
+    except KeyError:
+        raise ImpossibleError(state, goal, signal, story) from None
 
 
 def diagram() -> str:

@@ -35,7 +35,7 @@ def agent_info(agent: AgentRecord) -> dict[str, Any]:
         "pool": agent.pool,
         "labels": agent.labels,
         "resources": agent.need.as_dict(),
-        "options": shown(ray_options(agent)),
+        "options": _resolved(agent, shown(agent.options) if agent.options else {}),
         "state": agent.state.value,
         "actor_id": agent.actor_id,
         "actor_name": agent.actor_name,
@@ -55,9 +55,13 @@ def ray_options(agent: AgentRecord) -> dict[str, Any]:
 
     Always detached: the agent's owner is the mesh, and it has to outlive a supervisor crash.
     """
+    return _resolved(agent, agent.options)
+
+
+def _resolved(agent: AgentRecord, given: dict[str, Any]) -> dict[str, Any]:
     return {
         **DEFAULTS,
-        **agent.options,
+        **given,
         **agent.need.as_ray_options(),
         "lifetime": "detached",
         "name": agent.actor_name,

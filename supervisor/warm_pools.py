@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from schedulemesh.core.records import PoolRecord
+from schedulemesh.core.records import PoolRecord, digest
 from schedulemesh.supervisor.effects import Decision, KeepReady
 from schedulemesh.supervisor.kits import Kits
 
@@ -35,7 +35,7 @@ class WarmPools:
             del self._ready[environment]
 
     def enter(self, pool: PoolRecord) -> None:
-        """A pool that may want some, back from the store."""
+        """Count what this pool wants."""
         if pool.warm_agents:
             self._kits.need([pool.environment])
             self._wanted[pool.environment] += pool.warm_agents
@@ -43,9 +43,10 @@ class WarmPools:
     def change(self, pool: PoolRecord, count: int, environment: bytes, out: Decision) -> None:
         """From now on, so many are to be ready for this pool, in that environment. Who calls this saves the pool."""
         before, had = pool.environment, pool.warm_agents
-        pool.environment = self._kits.put(environment, out) if count else ""
-        pool.warm_agents = count
-        self.enter(pool)
+        pool.warm_agents, pool.environment = count, digest(environment) if count else ""
+        if count:
+            self._kits.put(pool.environment, environment, out)
+            self.enter(pool)
         if had:  # given up last: it may be the same environment
             self._wanted[before] -= had
             self._kits.drop([before], out)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -40,8 +40,11 @@ _MISNAMED = {
 }
 
 
-class Amounts(msgspec.Struct, frozen=True):
-    """An immutable bundle of amounts. A kind that is not named is zero; zeros are not stored."""
+class Amounts(msgspec.Struct, frozen=True, gc=False):
+    """An immutable bundle of amounts. A kind that is not named is zero; zeros are not stored.
+
+    `gc=False`: numbers cannot lead back to it, so the garbage collector need not look.
+    """
 
     units: dict[str, int] = {}
 
@@ -54,7 +57,7 @@ class Amounts(msgspec.Struct, frozen=True):
         Raises InvalidRequestError for negatives, NaN, infinities, booleans, strings, misnamed kinds and
         anything finer than 1/10000.
         """
-        if not isinstance(given, Mapping):
+        if not isinstance(given, (dict, Mapping)):  # the dict first: to ask an abstract class takes longer
             raise InvalidRequestError(
                 field=what, problem=f"must be a dict like {{'cpu': 1, 'memory': 512}}, not {type(given).__name__}"
             )
@@ -62,8 +65,11 @@ class Amounts(msgspec.Struct, frozen=True):
             raise InvalidRequestError(field=what, problem=f"names {len(given)} kinds, the limit is {MAX_KINDS}")
         units: dict[str, int] = {}
         for kind, amount in given.items():
-            _check_kind(kind, what)
-            whole = _to_units(amount, f"{what}[{(called or {}).get(kind, kind)!r}]")
+            if type(kind) is not str or kind not in BASE_KINDS:
+                _check_kind(kind, what)
+            whole = _whole_units(amount)
+            if whole is None:
+                whole = _to_units(amount, f"{what}[{(called or {}).get(kind, kind)!r}]")
             if whole:
                 units[kind] = whole
         return cls(units)
@@ -89,41 +95,59 @@ class Amounts(msgspec.Struct, frozen=True):
         kept = GRAIN - round(fraction * GRAIN)
         return Amounts({kind: left for kind, value in self.units.items() if (left := value * kept // GRAIN)})
 
-    def overlaid(self, top: Amounts, kinds: Iterable[str]) -> Amounts:
+    def overlaid(self, top: Amounts, kinds: Collection[str]) -> Amounts:
         """These amounts with the named kinds taken from `top` instead (a kind may be set to zero)."""
+        if not kinds:
+            return self
+        if not self.units and top.units.keys() == set(kinds):
+            return top
         merged = dict(self.units)
         for kind in kinds:
-            merged[kind] = top[kind]
-        return Amounts({kind: value for kind, value in merged.items() if value})
+            value = top.units.get(kind, 0)
+            if value:
+                merged[kind] = value
+            else:
+                merged.pop(kind, None)
+        return Amounts(merged)
 
     def short_of(self, room: Amounts) -> tuple[str, ...]:
         """The kinds of which `room` has too little to hold these amounts; empty when they fit."""
-        return tuple(kind for kind, value in self.units.items() if value > room[kind])
+        has = room.units
+        return tuple([kind for kind, value in self.units.items() if value > has.get(kind, 0)])
 
     def fits_in(self, room: Amounts) -> bool:
-        return not self.short_of(room)
+        has = room.units
+        for kind, value in self.units.items():  # noqa: SIM110 - a loop takes half as long as all() of a generator
+            if value > has.get(kind, 0):
+                return False
+        return True
 
     def as_dict(self, *also: Amounts) -> dict[str, float]:
         """Plain numbers for a reply: always cpu, memory (MB) and gpu, and every kind in play here or in `also`."""
-        kinds = dict.fromkeys((*BASE_KINDS, *self.units))
+        plain = dict.fromkeys(BASE_KINDS, 0.0)
+        for kind, value in self.units.items():
+            plain[kind] = value / GRAIN
         for other in also:
-            kinds.update(dict.fromkeys(other.units))
-        return {kind: self[kind] / GRAIN for kind in kinds}
+            for kind in other.units:
+                plain.setdefault(kind, 0.0)
+        return plain
 
     def as_ray_options(self) -> dict[str, Any]:
         """The options that ask Ray for exactly these amounts; num_cpus always, or Ray would add 1 for placement."""
-        options: dict[str, Any] = {"num_cpus": self["cpu"] / GRAIN}
-        if self["gpu"]:
-            options["num_gpus"] = self["gpu"] / GRAIN
-        if self["memory"]:
-            options["memory"] = -(-self["memory"] * MB // GRAIN)
-        custom = {kind: value / GRAIN for kind, value in self.units.items() if kind not in BASE_KINDS}
-        if custom:
-            options["resources"] = custom
+        options: dict[str, Any] = {"num_cpus": 0.0}
+        for kind, value in self.units.items():
+            if kind == "cpu":
+                options["num_cpus"] = value / GRAIN
+            elif kind == "gpu":
+                options["num_gpus"] = value / GRAIN
+            elif kind == "memory":
+                options["memory"] = -(-value * MB // GRAIN)
+            else:
+                options.setdefault("resources", {})[kind] = value / GRAIN
         return options
 
     def __str__(self) -> str:
-        return ", ".join(f"{kind}={exact(value)}" for kind, value in self.as_dict().items() if value) or "nothing"
+        return ", ".join([f"{kind}={exact(value)}" for kind, value in self.as_dict().items() if value]) or "nothing"
 
 
 def memory_from_bytes(count: int) -> float:
@@ -160,6 +184,13 @@ def _check_kind(kind: object, what: str) -> None:
         raise InvalidRequestError(field=what, problem=f"has {name!r}; write {hint!r} (cpu in cores, memory in MB)")
     if name == "object_store_memory":
         raise InvalidRequestError(field=what, problem="has 'object_store_memory'; it is a ray_options key")
+
+
+def _whole_units(amount: object) -> int | None:
+    """The units of a plain amount, as nearly all are; None for one that has to be looked at closely."""
+    if type(amount) is float and 0 <= amount <= MAX_AMOUNT and (amount * GRAIN).is_integer():
+        return int(amount * GRAIN)
+    return None
 
 
 def _to_units(amount: object, what: str) -> int:

@@ -7,7 +7,7 @@ place that knows the wording.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -24,7 +24,7 @@ class ScheduleMeshError(Exception):
 
     def details(self) -> dict[str, Any]:
         """The fields as plain data, enough to build the error again on the other side."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (type(self).__name__, self.details())
@@ -56,9 +56,8 @@ class InsufficientPoolCapacityError(ScheduleMeshError, ValueError):
 
     @property
     def message(self) -> str:
-        has = ", ".join(
-            f"{kind}={exact(self.available.get(kind, 0))} of {exact(self.capacity.get(kind, 0))}" for kind in self.short
-        )
+        left, whole = self.available, self.capacity
+        has = ", ".join([f"{kind}={exact(left.get(kind, 0))} of {exact(whole.get(kind, 0))}" for kind in self.short])
         todo = (
             "delete an agent, ask for less, or resize the pool"
             if self.could_ever_fit
@@ -295,7 +294,8 @@ class ProtocolMismatchError(ScheduleMeshError):
 
 def exact(amount: float) -> str:
     """An amount as it is booked, to the last of its four digits: a refusal may rest on that one."""
-    return f"{amount:.4f}".rstrip("0").rstrip(".")
+    whole = int(amount)
+    return str(whole) if whole == amount else f"{amount:.4f}".rstrip("0").rstrip(".")
 
 
 def rebuild(name: str, details: Mapping[str, Any]) -> ScheduleMeshError:
@@ -304,7 +304,7 @@ def rebuild(name: str, details: Mapping[str, Any]) -> ScheduleMeshError:
 
 
 def _only(amounts: Mapping[str, float], kinds: Sequence[str] | Mapping[str, float]) -> str:
-    return ", ".join(f"{kind}={exact(amounts.get(kind, 0))}" for kind in kinds)
+    return ", ".join([f"{kind}={exact(amounts.get(kind, 0))}" for kind in kinds])
 
 
 def _meant(close: Sequence[str]) -> str:

@@ -40,6 +40,9 @@ HIDDEN = "<hidden>"
 _OPAQUE = "$pickled"
 
 
+_NOTHING: tuple[Amounts, frozenset[str]] = (Amounts(), frozenset())
+
+
 def opaque(pickled: bytes, text: str) -> dict[str, Any]:
     """A Ray object as plain data; `text` is what users see and what two requests are compared by."""
     return {_OPAQUE: pickled, "text": text}
@@ -57,8 +60,10 @@ def check_options(given: object, what: str = "ray_options") -> dict[str, Any]:
     """Return the options that were set (None means unset, as in Ray); raise InvalidRequestError for a wrong one."""
     if given is None:
         return {}
-    if not isinstance(given, Mapping):
+    if not isinstance(given, (dict, Mapping)):  # the dict first: to ask an abstract class takes longer
         raise InvalidRequestError(field=what, problem=f"must be a dict, not {type(given).__name__}")
+    if not given:
+        return {}
     options = {name: value for name, value in given.items() if value is not None}
     for name, value in options.items():
         _check_option(name, value, what)
@@ -73,8 +78,10 @@ def check_options(given: object, what: str = "ray_options") -> dict[str, Any]:
     return options
 
 
-def named_amounts(options: Mapping[str, Any], what: str) -> tuple[Amounts, set[str]]:
+def named_amounts(options: Mapping[str, Any], what: str) -> tuple[Amounts, frozenset[str]]:
     """The amounts that options ask for, in our units, and the kinds they name (a kind may be named as zero)."""
+    if not options:
+        return _NOTHING
     named: dict[str, Any] = {}
     if "num_cpus" in options:
         named["cpu"] = options["num_cpus"]
@@ -88,18 +95,18 @@ def named_amounts(options: Mapping[str, Any], what: str) -> tuple[Amounts, set[s
                 field=f"{what}['resources']", problem=f"holds custom kinds only; {kind!r} goes into resources="
             )
         named[kind] = amount
-    return Amounts.parse(named, what, called=_CALLED), set(named)
+    return Amounts.parse(named, what, called=_CALLED), frozenset(named)
 
 
 def without_resources(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that are not amounts; those are resolved against the pool and shown as resources."""
-    return {name: value for name, value in options.items() if name not in RESOURCE_OPTIONS}
+    return {name: value for name, value in options.items() if name not in RESOURCE_OPTIONS} if options else {}
 
 
 def shown(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options as a user may see them: no value of an environment variable, no pickled bytes."""
     visible = {name: value["text"] if opaque_bytes(value) is not None else value for name, value in options.items()}
-    if isinstance(visible.get("runtime_env"), Mapping):
+    if visible.get("runtime_env") and isinstance(visible["runtime_env"], Mapping):
         visible["runtime_env"] = hidden_env_vars(visible["runtime_env"])
     return visible
 

@@ -24,11 +24,12 @@ class RecordError(Exception):
     """A stored record cannot be read by this version; the operator has to act."""
 
 
-class AgentRecord(msgspec.Struct, kw_only=True):
+class AgentRecord(msgspec.Struct, kw_only=True, gc=False):
     """One life of one agent. `uid` is the id of the request that created it and is never used again.
 
     `dismissed`: it failed, and someone deleted it after that, so it is listed no longer.
     `handle`: the actor's handle, as Ray serializes it, so that nobody has to look the actor up.
+    `gc=False`: a record is a tree of plain data, and there may be very many for the garbage collector to walk over.
     `class_blob`, `args_blob` and `environment` are hashes of blobs, kept in the store until the agent has started.
     """
 
@@ -115,6 +116,7 @@ MESH_KEY = "mesh/self"
 AGENTS = "agent/"
 BLOBS = "blob/"
 """How the keys of agents' records, and of blobs, begin."""
+_ENCODER = msgspec.msgpack.Encoder()
 
 
 def key_of(kind: str, ident: str) -> str:
@@ -128,7 +130,7 @@ def digest(data: bytes) -> str:
 
 
 def encode(record: Record) -> bytes:
-    return msgspec.msgpack.encode(record)
+    return _ENCODER.encode(record)
 
 
 def decode(key: str, data: bytes) -> Record:

@@ -17,6 +17,10 @@ class AgentState(str, Enum):
     FAILED = "failed"
 
 
+# By their plain names, too: `AgentState.RUNNING` is looked up in Python, at each use (before 3.12).
+STARTING, RUNNING, RESTARTING, STOPPING, RECOVERING, STOPPED, FAILED = AgentState
+
+
 class Goal(str, Enum):
     """Where an agent is going, apart from where it is."""
 
@@ -37,13 +41,6 @@ class MeshState(str, Enum):
     STOPPING = "stopping"
 
 
-HOLDING = frozenset(
-    {
-        AgentState.STARTING,
-        AgentState.RUNNING,
-        AgentState.RESTARTING,
-        AgentState.STOPPING,
-        AgentState.RECOVERING,
-    }
-)
-ENDED = frozenset({AgentState.STOPPED, AgentState.FAILED})
+HOLDING = frozenset({STARTING, RUNNING, RESTARTING, STOPPING, RECOVERING})
+ENDED = frozenset({STOPPED, FAILED})
+LEAVING = frozenset({Goal.STOP, Goal.GIVE_UP})

@@ -162,7 +162,7 @@ def test_amounts_are_read_with_the_kinds_that_were_named() -> None:
     amounts, kinds = named_amounts(options, "ray_options")
     assert amounts == Amounts.parse({"gpu": 2, "memory": 512, "fpga": 0.5}, "test")
     assert kinds == {"cpu", "gpu", "memory", "fpga"}
-    assert named_amounts({"max_restarts": 1}, "ray_options") == (Amounts(), set())
+    assert named_amounts({"max_restarts": 1}, "ray_options") == (Amounts(), frozenset())
 
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu", "memory"])

@@ -301,8 +301,9 @@ class Judge:
         kept_warm = {f"blob/{pool.environment}" for pool in shelf.pools() if pool.warm_agents}
         self.expect(blobs == kept_warm, f"launch kits are left behind, or missing: {blobs ^ kept_warm}")
         self._used_is_what_lives(mesh)
-        self.expect(mesh._books.next_deadline() is None, "a deadline is left behind")
-        self.expect(not mesh._books._waiting, f"someone waits for ever: {mesh._books._waiting}")
+        self.expect(mesh._books.deadlines.next() is None, "a deadline is left behind")
+        waiting = [*mesh._books._waiting_for_start, *mesh._books._waiting_for_end]
+        self.expect(not waiting, f"someone waits for ever: {waiting}")
         for uid in self._running:
             there = shelf.agent(uid)
             self.expect(there is not None, f"agent {uid} was answered and is forgotten")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from schedulemesh.supervisor.books import Agent, Waiter
+    from schedulemesh.supervisor.agent import Agent
     from schedulemesh.supervisor.events import ActorSeen, TableRead
 
 
@@ -68,7 +68,7 @@ def frees_what_was_only_asked_to_end(patch: pytest.MonkeyPatch) -> None:
 def forgets_all_but_the_first_who_waits(patch: pytest.MonkeyPatch) -> None:
     waiters = Books.waiters
 
-    def mutant(self: Books, uid: str, *, creates: bool = False) -> list[Waiter]:
+    def mutant(self: Books, uid: str, *, creates: bool = False) -> list[str]:
         return waiters(self, uid, creates=creates)[:1]
 
     patch.setattr(Books, "waiters", mutant)

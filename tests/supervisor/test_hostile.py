@@ -127,7 +127,7 @@ def test_deletes_that_change_nothing_take_no_room(bench: Bench) -> None:
     bench.run("w1", resources={"cpu": 1})
     for number in range(100):
         bench.step(Asked(Request(f"d{number}", DeleteAgent("w1", 30.0, False))))
-    assert len(bench.mesh._books._deadlines._heap) < 5
+    assert len(bench.mesh._books.deadlines) < 5
 
 
 def test_a_mesh_that_is_being_stopped_changes_no_pool(bench: Bench) -> None:
