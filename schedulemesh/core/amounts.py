@@ -21,6 +21,7 @@ GRAIN = 10_000
 """Units per whole: one cpu is 10,000 units."""
 
 BASE_KINDS = ("cpu", "memory", "gpu")
+_NONE_OF_THE_BASE_KINDS = dict.fromkeys(BASE_KINDS, 0.0)
 MB = 1024 * 1024
 MAX_AMOUNT = 1_000_000_000
 """Upper bound of one amount (a petabyte, in MB): keeps every sum inside 64 bits on the wire."""
@@ -124,7 +125,7 @@ class Amounts(msgspec.Struct, frozen=True, gc=False):
 
     def as_dict(self, *also: Amounts) -> dict[str, float]:
         """Plain numbers for a reply: always cpu, memory (MB) and gpu, and every kind in play here or in `also`."""
-        plain = dict.fromkeys(BASE_KINDS, 0.0)
+        plain = _NONE_OF_THE_BASE_KINDS.copy()
         for kind, value in self.units.items():
             plain[kind] = value / GRAIN
         for other in also:
