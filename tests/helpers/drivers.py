@@ -14,16 +14,17 @@ MESH = "mesh-of-tests"
 
 
 class DriverRunner:
-    """Runs scripts as drivers of their own, in folders of their own."""
+    """Runs scripts as drivers of their own: in the folder that they share, or, where one is named, in that."""
 
     def __init__(self, cluster: RealCluster, folder: Path) -> None:
         self.cluster = cluster
         self.folder = folder
+        self.shared = cluster.folder / "drivers"
 
     def start(
-        self, code: str, *, folder: str = "driver", env: dict[str, str] | None = None, stdin: bool = False
+        self, code: str, *, folder: str | None = None, env: dict[str, str] | None = None, stdin: bool = False
     ) -> subprocess.Popen[str]:
-        home = self.folder / folder
+        home = self.folder / folder if folder else self.shared
         home.mkdir(exist_ok=True)
         script = home / f"driver_{secrets.token_hex(4)}.py"
         script.write_text(code)
@@ -37,7 +38,7 @@ class DriverRunner:
             text=True,
         )
 
-    def run(self, code: str, *, folder: str = "driver", env: dict[str, str] | None = None) -> str:
+    def run(self, code: str, *, folder: str | None = None, env: dict[str, str] | None = None) -> str:
         """What the driver printed; its error output is shown when it fails."""
         process = self.start(code, folder=folder, env=env)
         out, err = process.communicate(timeout=120)

@@ -58,6 +58,7 @@ def bodies(class_blob: bytes, environment: Environment, options: dict[str, Any])
         Announce(environment),
         CreatePool(POOL, {"team": "a"}, RESOURCES, TARGET, False),
         GetPool(POOL),
+        GetPool("no such pool"),
         ListPools(),
         ResizePool(POOL, {"cpu": 0.5}, None, False),
         DeletePool(POOL, False),

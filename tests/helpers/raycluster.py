@@ -13,7 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ray._raylet import GcsClient  # type: ignore[attr-defined]  # Cython, without types
+from ray.core.generated.gcs_pb2 import GcsNodeInfo  # type: ignore[attr-defined]  # made by protoc
+
 HEAD_RESOURCES = '{"fpga": 4, "special_hardware": 2, "tpu": 4, "head_only": 1}'
+NODES = 2
 WORKER_RESOURCES = '{"worker_only": 1}'
 MEMORY = 128 * 1024**3
 UP_S = 150
@@ -103,14 +107,8 @@ class RealCluster:
     def _has_two_nodes(self) -> bool:
         if self._nodes[-1].poll() is not None:
             self._start_second()  # Ray itself gives a node 30 s to come up, and ends it then
-        listed = subprocess.run(
-            [sys.executable, "-c", "import ray; ray.init(log_to_driver=False); print('n', len(ray.nodes()))"],
-            env=self.env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return "n 2" in listed.stdout
+        nodes: dict[Any, Any] = GcsClient(address=self.address).get_all_node_info()
+        return len([node for node in nodes.values() if node.state == GcsNodeInfo.ALIVE]) == NODES
 
 
 def eventually(condition: Callable[[], Any], *, timeout_s: float = 30.0) -> bool:

@@ -74,7 +74,7 @@ def test_four_drivers_race_for_five_places(scheduler: Scheduler, driver: DriverR
     racers = []
     for me in range(4):
         code = RACER.format(mesh=MESH, me=me)
-        racers.append(driver.start(code, folder=f"racer{me}", stdin=True))
+        racers.append(driver.start(code, stdin=True))
     for racer in racers:
         assert racer.stdout is not None
         assert racer.stdout.readline() == "connected\n"
@@ -109,7 +109,7 @@ print(schedulemesh.connect("crowd").status()["pid"])
 
 
 def test_eight_drivers_that_connect_at_once_get_one_supervisor(scheduler: Scheduler, driver: DriverRunner) -> None:
-    drivers = [driver.start(CONNECTOR, folder=f"crowd{n}", stdin=True) for n in range(8)]
+    drivers = [driver.start(CONNECTOR, stdin=True) for _ in range(8)]
     for one in drivers:
         assert one.stdout is not None
         assert one.stdout.readline() == "ready\n"

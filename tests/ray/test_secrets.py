@@ -65,10 +65,10 @@ except schedulemesh.AgentExistsError as error:
 def printed(scheduler: Scheduler, driver: DriverRunner, cluster: RealCluster) -> str:
     """Everything a terminal showed while agents with a secret were made, killed, refused and listed."""
     scheduler.create_pool("safe", resources={"cpu": 1})
-    home = driver.folder / "driver"
+    home = driver.folder / "safe"
     home.mkdir()
     (home / "keeping.py").write_text(CLASS)
-    shown = driver.run(DRIVER)
+    shown = driver.run(DRIVER, folder="safe")
     for what in ("status", "agents", "pools"):
         command = [Path(sys.executable).parent / "schedulemesh", what, "--name", MESH]
         for further in ([], ["--json"]):
