@@ -136,4 +136,4 @@ def _pipelined(
 PARTS = (Part(11, SUBJECT, durable),)
 
 if __name__ == "__main__":
-    main(*PARTS)
+    main(*PARTS, log_to_driver=False)

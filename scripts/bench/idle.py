@@ -82,4 +82,4 @@ def _cpu(ours: int, bare: int, *, windows: int, seconds: int) -> list[tuple[floa
 PARTS = (Part(13, SUBJECT, idle),)
 
 if __name__ == "__main__":
-    main(*PARTS)
+    main(*PARTS, log_to_driver=False)

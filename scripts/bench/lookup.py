@@ -68,4 +68,4 @@ def _timed(call: Callable[[], object], calls: int) -> Callable[[int], list[float
 PARTS = (Part(7, SUBJECT, look_up),)
 
 if __name__ == "__main__":
-    main(*PARTS)
+    main(*PARTS, log_to_driver=False)

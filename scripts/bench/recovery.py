@@ -124,4 +124,4 @@ class _Caller:
 PARTS = (Part(9, SUBJECT, recover),)
 
 if __name__ == "__main__":
-    main(*PARTS)
+    main(*PARTS, log_to_driver=False)

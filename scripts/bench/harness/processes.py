@@ -16,7 +16,7 @@ def spare_workers(folder: Path) -> list[int]:
     return [
         pid
         for pid, command in _commands()
-        if (command.startswith("ray::IDLE") or "default_worker.py" in command) and _is_inside(pid, folder)
+        if (command.startswith("ray::IDLE") or _is_starting(command)) and _is_inside(pid, folder)
     ]
 
 
@@ -62,6 +62,12 @@ def _commands() -> Iterator[tuple[int, str]]:
     for entry in _PROC.glob("[0-9]*"):
         with contextlib.suppress(OSError):
             yield int(entry.name), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+
+def _is_starting(command: str) -> bool:
+    """Whether it is a worker that has no title yet; the node's own command names the program of its workers too."""
+    program, _, arguments = command.partition(" ")
+    return Path(program).name.startswith("python") and "default_worker.py" in arguments
 
 
 def _is_inside(pid: int, folder: Path) -> bool:

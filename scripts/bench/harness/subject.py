@@ -16,12 +16,16 @@ from pathlib import Path
 
 import click
 import msgspec
+import ray
 
 from harness.children import clean_up_on_termination, run
 from harness.cluster import FOLDER, Cluster
 from harness.rounds import say
 from harness.rows import Row, absurd
 from harness.table import markdown
+
+NAMESPACE = "bench"
+"""Of the drivers that measure."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,11 @@ class Part:
     measure: Callable[[Stage], list[Row]]
 
 
-def main(*parts: Part, needs_cluster: bool = True) -> None:
-    """The command line of a subject's script."""
+def main(*parts: Part, needs_cluster: bool = True, log_to_driver: bool = True) -> None:
+    """The command line of a subject's script.
+
+    `log_to_driver` as in Ray. The real supervisor is born by a driver that does not listen to it; a stub is born by us.
+    """
 
     @click.command()
     @click.option("--quick", is_flag=True, help="Small sizes and few rounds, to see that it runs.")
@@ -59,6 +66,8 @@ def main(*parts: Part, needs_cluster: bool = True) -> None:
         if needs_cluster and FOLDER not in os.environ:
             with contextlib.closing(Cluster.start()) as cluster:
                 sys.exit(run([sys.executable, *sys.argv], cluster.env))
+        if needs_cluster:
+            ray.init(namespace=NAMESPACE, log_to_driver=log_to_driver)
         wanted = numbers(rows)
         stage = Stage(Cluster.joined() if needs_cluster else Cluster(Path(), {}), quick)
         found = [row for part in parts if not wanted or part.number in wanted for row in _measured(part, stage)]
