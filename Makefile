@@ -43,7 +43,7 @@ chaos: MINUTES ?= 3
 chaos: $(READY)  ## kill every part of a real cluster for MINUTES (3) with SEED, then prove that nothing is lost; needs redis-server
 	$(BIN)/python scripts/chaos.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
-bench: $(BENCH_READY)  ## measure every claim about speed next to its rivals, into docs/performance.md; takes hours
+bench: $(BENCH_READY)  ## measure every claim about speed next to its rivals, into docs/performance.md (over an hour)
 	$(BIN)/python scripts/bench/run.py $(if $(ROWS),--rows $(ROWS))
 
 bench-quick: $(BENCH_READY)  ## see that every row of the benchmark still runs

@@ -20,11 +20,10 @@ import ray
 from harness.cluster import Cluster
 from harness.probes import Served
 from harness.processes import kill
-from harness.sides import Ours
+from harness.sides import CPU, Ours
 
 serve: Any = importlib.import_module("ray.serve")
 APP = "bench"
-CPU = 0.01
 _RETRY_S = 0.01
 _ANSWER_S = 5.0
 _BACK_S = 120.0

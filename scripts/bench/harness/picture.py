@@ -20,7 +20,7 @@ _COLOURS = {True: _MET, False: _MISSED, None: _UNJUDGED}
 def draw(rows: Sequence[Row], title: str, *files: Path) -> None:
     """Draw into each of the files; the kind of the picture is that of its name."""
     ratios = [row for row in sorted(rows, key=lambda one: -one.number) if row.is_ratio and row.judged and not row.error]
-    figure, axes = plt.subplots(figsize=(11, 1.6 + 0.36 * max(1, len(ratios))))
+    figure, axes = plt.subplots(figsize=(14, 1.6 + 0.36 * max(1, len(ratios))))
     for place, row in enumerate(ratios):
         assert row.judged is not None  # noqa: S101 - chosen so above
         colour = _COLOURS[row.met]
@@ -33,7 +33,7 @@ def draw(rows: Sequence[Row], title: str, *files: Path) -> None:
             axes.plot(row.target.bound, place + 0.35, marker, color=_TARGET, markersize=5)
     axes.set_xscale("log")
     axes.axvline(1.0, color="#999999", linewidth=0.8, linestyle=":")
-    axes.set_yticks(range(len(ratios)), [f"{row.number}  {_plain(row.subject)}" for row in ratios], fontsize=8)
+    axes.set_yticks(range(len(ratios)), [_label(row) for row in ratios], fontsize=8)
     axes.set_xlabel("ours / rival (a dot with its 95 % interval); the arrow at a target shows to its good side")
     axes.set_title(title, fontsize=10)
     axes.grid(visible=True, axis="x", which="both", linewidth=0.3)
@@ -52,5 +52,6 @@ def draw(rows: Sequence[Row], title: str, *files: Path) -> None:
     plt.close(figure)
 
 
-def _plain(text: str) -> str:
-    return text.replace("`", "").replace("*", "")
+def _label(row: Row) -> str:
+    """Both sides by name; what they measured stands in the table."""
+    return f"{row.number}  {row.subject}  /  {row.rival.partition(':')[0]}".replace("`", "")
