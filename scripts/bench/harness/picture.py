@@ -10,6 +10,7 @@ import matplotlib as mpl
 mpl.use("Agg")  # no screen is needed
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from harness.rows import Row
 
@@ -32,11 +33,14 @@ def draw(rows: Sequence[Row], title: str, *files: Path) -> None:
             axes.plot([row.target.bound] * 2, [place - 0.35, place + 0.35], color=_TARGET, linewidth=1.5)
             axes.plot(row.target.bound, place + 0.35, marker, color=_TARGET, markersize=5)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.axvline(1.0, color="#999999", linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(ratios)), [_label(row) for row in ratios], fontsize=8)
     axes.set_xlabel("ours / rival (a dot with its 95 % interval); the arrow at a target shows to its good side")
     axes.set_title(title, fontsize=10)
-    axes.grid(visible=True, axis="x", which="both", linewidth=0.3)
+    axes.grid(visible=True, axis="x", linewidth=0.3)
     axes.legend(
         handles=[
             Line2D([], [], color=_MET, marker="o", label="target met"),
