@@ -22,6 +22,8 @@ from harness.waiting import LOOK_S, wait_until
 
 FOLDER = "SCHEDULEMESH_BENCH_CLUSTER"
 """Where the cluster's folder stands in the environment of those that measure in it."""
+_INNER = "inner"
+"""The file in a cluster's folder that names the sessions that were started from inside it, and their folders."""
 _LONGEST_BASE = 24
 """Ray's sockets lie under the temporary folder, and the path of a socket may have 107 characters."""
 _UP_S = 120.0
@@ -73,6 +75,7 @@ class Cluster:
                 stderr=log,
                 start_new_session=True,  # whatever comes of it stays in that session
             )
+        note_inner(node.pid, folder)
         cluster = cls(folder, env, node)
         try:
             env["RAY_ADDRESS"] = cluster._address(node)
@@ -87,17 +90,19 @@ class Cluster:
         return cls(Path(os.environ[FOLDER]), dict(os.environ))
 
     def close(self) -> None:
-        """End every process of it, and its files. Nothing in it is worth an orderly end."""
+        """End every process of it, and its files. Nothing in it is worth an orderly end.
+
+        What was started from inside it ends with it, also when whoever started that was killed.
+        """
         if self._node is None:
             return
-        until = time.monotonic() + _GONE_S
-        while (left := living(self._node.pid)) and time.monotonic() < until:
-            for pid in left:
-                kill(pid)
-            self._node.poll()
-            time.sleep(LOOK_S)
-        self._node.poll()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        inner = self.folder / _INNER
+        for line in inner.read_text().splitlines() if inner.exists() else ():
+            session, _, folder = line.partition(" ")
+            if Path(folder).exists():
+                _end(int(session), Path(folder))
+        _end(self._node.pid, self.folder)
+        self._node.wait()
 
     def await_no_spare_worker(self) -> None:
         """Until the next create has to start a process."""
@@ -112,6 +117,22 @@ class Cluster:
                 raise RuntimeError(f"the cluster did not start:\n{log[-2000:]}")
             time.sleep(LOOK_S)
         return address
+
+
+def note_inner(session: int, folder: Path) -> None:
+    """Note in the cluster around this process, if there is one, what is to end with it."""
+    if FOLDER in os.environ:
+        with (Path(os.environ[FOLDER]) / _INNER).open("a") as inner:
+            inner.write(f"{session} {folder}\n")
+
+
+def _end(session: int, folder: Path) -> None:
+    until = time.monotonic() + _GONE_S
+    while (left := living(session)) and time.monotonic() < until:
+        for pid in left:
+            kill(pid)
+        time.sleep(LOOK_S)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _free_port() -> int:

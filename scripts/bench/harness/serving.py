@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.cluster import Cluster
+from harness.cluster import Cluster, note_inner
 from harness.processes import kill, living
 
 DRIVER = Path(__file__).resolve().parent.parent / "serve_driver.py"
@@ -44,6 +44,7 @@ class Serving:
                 text=True,
                 start_new_session=True,
             )
+        note_inner(self._driver.pid, self.cluster.folder)
         self._answers: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
 
