@@ -26,7 +26,7 @@ _AT_ONCE = 10
 
 def reconnect(stage: Stage) -> list[Row]:
     ours = Ours(MESH)
-    count = stage.size(100, 10)
+    count = stage.size(100, 4)
     say(f"creating {count} agents")
     for first in range(0, count, _AT_ONCE):
         names = [f"agent-{number}" for number in range(first, min(count, first + _AT_ONCE))]

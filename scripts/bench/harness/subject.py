@@ -36,7 +36,7 @@ class Stage:
     quick: bool
 
     def rounds(self, full: int) -> int:
-        return 3 if self.quick else full
+        return 2 if self.quick else full
 
     def size(self, full: int, quick: int) -> int:
         return quick if self.quick else full
