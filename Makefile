@@ -3,14 +3,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.ready-bench
 # The outage tests bring a GCS back from Redis; without a redis-server they are left out, and that is said.
 WITHOUT_REDIS := $(shell command -v redis-server >/dev/null || echo '-m "not redis"')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak chaos check format wheel clean
+.PHONY: help setup demo test soak chaos bench bench-quick check format wheel clean
 
 help:  ## show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
 
 setup: $(READY)  ## make the virtual environment
 
@@ -41,6 +42,16 @@ check: $(READY)  ## lint, types over every file, import directions
 chaos: MINUTES ?= 3
 chaos: $(READY)  ## kill every part of a real cluster for MINUTES (3) with SEED, then prove that nothing is lost; needs redis-server
 	$(BIN)/python scripts/chaos.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+bench: $(BENCH_READY)  ## measure every claim about speed next to its rivals, into docs/performance.md (over an hour)
+	$(BIN)/python scripts/bench/run.py $(if $(ROWS),--rows $(ROWS))
+
+bench-quick: $(BENCH_READY)  ## see that every row of the benchmark still runs
+	$(BIN)/python scripts/bench/run.py --quick $(if $(ROWS),--rows $(ROWS))
+
+$(BENCH_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	touch $(BENCH_READY)
 
 format: $(READY)  ## format all files
 	$(BIN)/ruff format .

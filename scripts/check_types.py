@@ -15,6 +15,7 @@ IMPORTED_FROM = (
     ".",
     "tests/helpers",
     "scripts",
+    "scripts/bench",
     "scripts/soak",
     "scripts/demo/driver_a",
     "scripts/demo/driver_b",
