@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 
 import msgspec
@@ -48,6 +49,12 @@ class ActorSeen(Event, frozen=True):
     unmade: bool = False
 
 
+class ActorsSeen(Event, frozen=True):
+    """A part of a reading of the actor table; a TableRead ends the reading."""
+
+    actors: tuple[ActorSeen, ...]
+
+
 class TableRead(Event, frozen=True):
     """The whole actor table, as far as it is ours, asked for at `asked_at`. What is not in it was not there then."""
 
@@ -55,6 +62,19 @@ class TableRead(Event, frozen=True):
     asked_at: float
     traceless: frozenset[str] = frozenset()
     """Ids of actors that were asked for and have no row at all. Ray keeps the rows of those that ended."""
+    told: frozenset[str] = frozenset()
+    """Agents whose living actors stood in the parts before."""
+
+    def in_parts(self, size: int) -> Iterator[ActorsSeen | TableRead]:
+        """The same reading, in events of so many actors each, so that a large one keeps nobody else waiting.
+
+        The living come first: one of them may be what came after an actor that is listed as dead.
+        """
+        actors = sorted(self.actors, key=lambda actor: actor.phase is ActorPhase.DEAD)
+        *parts, last = [tuple(actors[at : at + size]) for at in range(0, max(len(actors), 1), size)]
+        yield from map(ActorsSeen, parts)
+        told = frozenset(actor.uid for part in parts for actor in part if actor.phase is not ActorPhase.DEAD)
+        yield msgspec.structs.replace(self, actors=last, told=told)
 
 
 class LaunchReady(Event, frozen=True):

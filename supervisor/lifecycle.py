@@ -166,7 +166,7 @@ class Lifecycle:
 
     def table_read(self, table: TableRead, now: float, out: Decision) -> None:
         """Take the whole table in. What it lacks is gone, unless it came to be after the table was asked for."""
-        present = set()
+        present = set(table.told)
         # The living first: one of them may be what came after an actor that is listed as dead.
         for seen in sorted(table.actors, key=lambda seen: seen.phase is ActorPhase.DEAD):
             if seen.phase is not ActorPhase.DEAD:

@@ -24,6 +24,7 @@ from schedulemesh.supervisor.books import Books
 from schedulemesh.supervisor.effects import Answer, Decision, EndMesh, KeepReady, Note, ReadTable, Warm, Write
 from schedulemesh.supervisor.events import (
     ActorSeen,
+    ActorsSeen,
     Asked,
     ClusterSeen,
     Event,
@@ -67,6 +68,9 @@ class Mesh:
             self._lifecycle.actor_seen(event, now, out)
         elif isinstance(event, TableRead):
             self._lifecycle.table_read(event, now, out)
+        elif isinstance(event, ActorsSeen):
+            for seen in event.actors:
+                self._lifecycle.actor_seen(seen, now, out)
         elif isinstance(event, ClusterSeen):
             self._cluster_seen(event)
         elif isinstance(event, WarmSeen):

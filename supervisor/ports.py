@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from schedulemesh.core.messages import Environment
@@ -53,7 +53,7 @@ class Launchers(Protocol):
 class Watcher(Protocol):
     """Ray's actor table: pushed changes, and the whole of it on demand."""
 
-    async def watch(self, seen: Callable[[ActorSeen], None], table: Callable[[TableRead], None]) -> None:
+    async def watch(self, seen: Callable[[ActorSeen], None], table: Callable[[TableRead], Awaitable[None]]) -> None:
         """Report changes as they come, and the whole table whenever the subscription was made anew. Never returns."""
 
     async def read(self, expected: Mapping[str, str]) -> TableRead: ...

@@ -18,7 +18,7 @@ from schedulemesh.core.errors import InvalidRequestError
 from schedulemesh.core.messages import Reply, Request
 from schedulemesh.supervisor import effects
 from schedulemesh.supervisor.effects import Decision, Effect, Write
-from schedulemesh.supervisor.events import Asked, Event, TableRead, Tick
+from schedulemesh.supervisor.events import ActorsSeen, Asked, Event, TableRead, Tick
 from schedulemesh.supervisor.groups import grouped, stages
 from schedulemesh.supervisor.mesh import Mesh
 from schedulemesh.supervisor.ports import Clock, Cluster, Launchers, Store, Watcher
@@ -29,6 +29,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("schedulemesh.superviso
 CLUSTER_PERIOD_S = 5.0
 SWEEP_PERIOD_S = 15.0
 RETRY_S = 1.0
+AT_ONCE = 250
+"""Actors of a reading that are decided on without a pause: some milliseconds."""
 _LAST_WORD_S = 0.2
 # Refusals that rest on the size of the cluster are decided once more on a fresh look before they are given.
 _CLUSTER_BOUND = frozenset({"InsufficientClusterCapacityError", "NoNodeFitsError"})
@@ -76,7 +78,7 @@ class Runner:
         self._mesh.step(await self._cluster.look(), self._clock())
         await self._carry_out([self._mesh.restore(stored, self._clock())])
         self._spawn(self._run())
-        self._spawn(self._watcher.watch(self.post, self.post))
+        self._spawn(self._watcher.watch(self.post, self._take_table))
         self._spawn(self._every(CLUSTER_PERIOD_S, self._look_at_cluster))
         self._spawn(self._every(self._sweep_s, self._launchers.sweep))
 
@@ -122,7 +124,7 @@ class Runner:
                 yield self._mesh.step(event, self._clock())
             except ImpossibleError as error:
                 log.critical("impossible_event", event_kind=type(event).__name__, error=str(error))
-                if isinstance(event, (TableRead, Tick)):
+                if isinstance(event, (ActorsSeen, TableRead, Tick)):
                     raise  # others may have moved before it: back to what is written
                 self._act(effects.ReadTable())
             except Exception as error:
@@ -195,12 +197,17 @@ class Runner:
     async def _read_table(self, expected: dict[str, str]) -> None:
         while True:
             try:
-                self.post(await self._watcher.read(expected))
+                await self._take_table(await self._watcher.read(expected))
             except Exception as error:  # noqa: BLE001 - the GCS may be away for a while; the table is needed
                 log.warning("table_unreadable", error=repr(error))
                 await asyncio.sleep(RETRY_S)
             else:
                 return
+
+    async def _take_table(self, table: TableRead) -> None:
+        for part in table.in_parts(AT_ONCE):
+            self.post(part)
+            await asyncio.sleep(0)  # others have their turn
 
     async def _look_at_cluster(self) -> None:
         self.post(await self._cluster.look())
@@ -226,7 +233,7 @@ class Runner:
             return
         self._waking = True
         try:
-            self.post(await self._watcher.read({}))
+            await self._take_table(await self._watcher.read({}))
             await self._look_at_cluster()
         except Exception as error:  # noqa: BLE001 - deadlines hold even while the GCS is away
             log.warning("deadline_without_fresh_facts", error=repr(error))

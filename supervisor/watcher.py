@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 import structlog
@@ -34,6 +34,8 @@ RESYNC_S = 30.0
 """After a GCS restart a subscription is silent for ever, without an error. So none lives longer than this."""
 _TIMEOUT_S = 30
 _BATCH = 1000
+_AT_ONCE = 200
+"""Rows that are read without a pause: some milliseconds."""
 # One state after another is read, so that dead actors, which Ray keeps by the ten thousand, are left out. RESTARTING
 # comes twice: an actor that goes on from there to ALIVE, or back, between two readings is in one of them.
 _LIVING = ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "RESTARTING", "ALIVE", "RESTARTING")
@@ -63,7 +65,7 @@ class GcsWatcher:
         self._mesh = mesh
         self._known: dict[str, _Known] = {}
 
-    async def watch(self, seen: Callable[[ActorSeen], None], table: Callable[[TableRead], None]) -> None:
+    async def watch(self, seen: Callable[[ActorSeen], None], table: Callable[[TableRead], Awaitable[None]]) -> None:
         while True:
             try:
                 await self._subscription(seen, table)
@@ -74,16 +76,11 @@ class GcsWatcher:
     async def read(self, expected: Mapping[str, str]) -> TableRead:
         """The table of living actors, and the fate of those that were known or expected and are no longer in it."""
         asked_at = time.time()
-        gcs: Any = global_worker.gcs_client  # type: ignore[attr-defined]  # set when the process connects
-        rows: dict[Any, Any] = {}
-        for state in _LIVING:
-            rows.update(await gcs.async_get_all_actor_info(actor_state_name=state, timeout=_TIMEOUT_S))
-        living = {actor_id.hex(): row for actor_id, row in rows.items() if row.labels.get(MESH_LABEL) == self._mesh}
-        actors = [seen for actor_id, row in living.items() if (seen := self._seen(actor_id, row))]
-        traceless = set()
+        living = {seen.actor_id: seen for seen in await self._living()}
+        actors, traceless = list(living.values()), set()
         for actor_id, uid in {**expected, **{known: self._known[known].uid for known in self._known}}.items():
             if actor_id not in living:
-                found = await gcs.async_get_all_actor_info(actor_id=ActorID.from_hex(actor_id), timeout=_TIMEOUT_S)
+                found = await _gcs().async_get_all_actor_info(actor_id=ActorID.from_hex(actor_id), timeout=_TIMEOUT_S)
                 for row in found.values():
                     self._known.setdefault(actor_id, _Known(uid, row.name, row.ray_namespace))
                     if seen := self._seen(actor_id, row):
@@ -93,12 +90,26 @@ class GcsWatcher:
                     traceless.add(actor_id)
         return TableRead(tuple(actors), asked_at, frozenset(traceless))
 
-    async def _subscription(self, seen: Callable[[ActorSeen], None], table: Callable[[TableRead], None]) -> None:
+    async def _living(self) -> list[ActorSeen]:
+        rows: dict[Any, Any] = {}
+        for state in _LIVING:
+            rows.update(await _gcs().async_get_all_actor_info(actor_state_name=state, timeout=_TIMEOUT_S))
+        living = []
+        for number, (actor_id, row) in enumerate(rows.items()):
+            if row.labels.get(MESH_LABEL) == self._mesh and (seen := self._seen(actor_id.hex(), row)):
+                living.append(seen)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # others have their turn
+        return living
+
+    async def _subscription(
+        self, seen: Callable[[ActorSeen], None], table: Callable[[TableRead], Awaitable[None]]
+    ) -> None:
         """Subscribe first, then read the table, so that nothing falls between the two; then listen for a while."""
         subscriber = GcsAioActorSubscriber(address=self._address)
         await subscriber.subscribe()
         try:
-            table(await self.read({}))
+            await table(await self.read({}))
             until = time.monotonic() + RESYNC_S
             # Without a timeout of its own: a poll that runs into one leaves an unread exception behind in Ray.
             poll = asyncio.ensure_future(subscriber.poll(_BATCH))
@@ -143,6 +154,10 @@ class GcsWatcher:
             cause=_cause(row.death_cause),
             unmade=is_unmade(row),
         )
+
+
+def _gcs() -> Any:
+    return global_worker.gcs_client  # type: ignore[attr-defined]  # set when the process connects
 
 
 def is_unmade(row: Any) -> bool:

@@ -8,6 +8,8 @@ import pytest
 import ray
 import structlog
 
+from schedulemesh.supervisor import runner
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -17,6 +19,12 @@ CRITICAL = 50
 @pytest.fixture(autouse=True)
 def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "init", _forbidden)
+
+
+@pytest.fixture(autouse=True)
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reading of the table comes in several parts even here, where there are few actors."""
+    monkeypatch.setattr(runner, "AT_ONCE", 2)
 
 
 @pytest.fixture(autouse=True)

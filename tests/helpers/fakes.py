@@ -10,7 +10,7 @@ from mesh_driver import NODES
 from schedulemesh.supervisor.events import ClusterSeen, LaunchReady, TableRead, WarmSeen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from schedulemesh.core.messages import Environment
     from schedulemesh.supervisor.effects import Address, Launch
@@ -91,7 +91,7 @@ class FakeWatcher:
         self.reads = 0
         self.seen: Callable[[ActorSeen], None] = lambda _: None
 
-    async def watch(self, seen: Callable[[ActorSeen], None], table: Callable[[TableRead], None]) -> None:
+    async def watch(self, seen: Callable[[ActorSeen], None], table: Callable[[TableRead], Awaitable[None]]) -> None:
         self.seen = seen
         await asyncio.Event().wait()
 

@@ -16,7 +16,7 @@ from schedulemesh.supervisor.mesh import Mesh
 from schedulemesh.supervisor.runner import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from stage import Stage
 
@@ -166,11 +166,11 @@ class FakeRayWatcher:
         self._known: dict[str, str] = {}
         self._seen: Callable[[ActorSeen], None] | None = None
 
-    async def watch(self, seen: Callable[[ActorSeen], None], table: Callable[[TableRead], None]) -> None:
+    async def watch(self, seen: Callable[[ActorSeen], None], table: Callable[[TableRead], Awaitable[None]]) -> None:
         while True:
             self._seen = seen
             try:
-                table(await self.read({}))
+                await table(await self.read({}))
                 await asyncio.sleep(RESYNC_S)
             except ConnectionError:
                 await asyncio.sleep(1.0)

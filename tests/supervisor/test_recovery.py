@@ -15,7 +15,7 @@ from schedulemesh.core.errors import (
 from schedulemesh.core.messages import CreatePool, DeletePool, GetPool, Request, Status, Stop
 from schedulemesh.core.records import SCHEMA, RecordError
 from schedulemesh.supervisor.effects import EndMesh, KillActor, Launch, ReadTable, StopActor
-from schedulemesh.supervisor.events import ActorPhase, Asked, LaunchLost, LaunchReady
+from schedulemesh.supervisor.events import ActorPhase, Asked, LaunchLost, LaunchReady, TableRead
 
 
 @pytest.fixture(autouse=True)
@@ -358,3 +358,23 @@ def test_a_deleted_pool_is_still_gone(bench: Bench) -> None:
     bench.refusal(GetPool("p"), PoolNotFoundError)
     assert not bench.everything()["pools"]
     bench.create_pool(cpu=24)
+
+
+def test_a_reading_in_parts_says_the_same_as_a_whole_one(bench: Bench) -> None:
+    bench.create_pool()
+    uids = [bench.run(f"w{number}", resources={"cpu": 0.1}) for number in range(5)]
+    bench.restart()
+    dead = bench.sight(uids[1], DEAD)
+    living = [bench.sight(uid, ALIVE) for uid in (uids[0], uids[2], uids[4])]
+    bench.now += 1
+    table = TableRead((dead, *living), bench.now, frozenset())
+    bench.now += 1
+    *parts, last = table.in_parts(2)
+    assert [len(part.actors) for part in (*parts, last)] == [2, 2]
+    for part in (*parts, last):
+        bench.step(part)
+    assert [bench.agent(f"w{n}")["state"] for n in range(5)] == ["running", "failed", "running", "failed", "running"]
+
+
+def test_an_empty_table_is_one_part() -> None:
+    assert list(TableRead((), 1.0).in_parts(2)) == [TableRead((), 1.0)]

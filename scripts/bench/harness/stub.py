@@ -11,7 +11,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from harness.probes import worst_stall
@@ -156,11 +156,11 @@ class StubWatcher:
         self._table = table
         self._known = asyncio.Event()
 
-    async def watch(self, seen: Callable[[ActorSeen], None], table: Callable[[TableRead], None]) -> None:
+    async def watch(self, seen: Callable[[ActorSeen], None], table: Callable[[TableRead], Awaitable[None]]) -> None:
         self._table.pushed = seen
         await self._known.wait()  # after a restart the books first say which actors they expect
         while True:
-            table(await self.read({}))
+            await table(await self.read({}))
             await asyncio.sleep(RESYNC_S)
 
     async def read(self, expected: Mapping[str, str]) -> TableRead:
