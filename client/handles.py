@@ -37,7 +37,9 @@ def handle_of(agent: Mapping[str, Any]) -> Any:
     """
     if agent["handle"] and not is_ray_client():
         with suppress(Exception):  # whatever another version of Ray may have against it, there is the name
-            return _with_positional_arguments(ActorHandle._deserialization_helper(agent["handle"], weak_ref=True))  # noqa: SLF001
+            handle = ActorHandle._deserialization_helper(agent["handle"], weak_ref=True)  # noqa: SLF001
+            if handle._actor_id.hex() == agent["actor_id"]:  # noqa: SLF001 - see the module's list
+                return _with_positional_arguments(handle)
     return _looked_up(agent["actor_name"], agent["namespace"], agent["actor_id"])
 
 

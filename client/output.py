@@ -7,6 +7,8 @@ import math
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -18,7 +20,7 @@ _OFTEN_S, _SELDOM_S = 0.2, 2.0
 """Seconds between two looks for lines: while there are some, and after a long silence."""
 _ANSWER_S = 5.0
 _LAST_S = 1.0
-"""How long a driver's exit may be held up for its agents' last lines."""
+"""How long a driver's exit waits for its agents' last lines."""
 _LOOK_S = 0.02
 _COLOUR, _PLAIN = "\033[36m", "\033[0m"
 
@@ -54,25 +56,28 @@ class OutputFollower:
     def leave(self) -> None:
         """Show nothing more: this process has another connection to Ray by now."""
         self._closing.set()
+        self._wanted.set()
 
     def _run(self) -> None:
         pause = _OFTEN_S
         while self._connected():
-            try:
-                shown = self._look(_ANSWER_S)
-            except Exception:  # noqa: BLE001 - this driver is disconnecting; showing output must not disturb that
-                return
-            pause = _OFTEN_S if shown or self._wanted.is_set() else min(2 * pause, _SELDOM_S)
             self._wanted.clear()
-            self._closing.wait(pause)
+            try:
+                shown = self._look(_ANSWER_S, self._closing.is_set)
+            except Exception:  # noqa: BLE001 - this driver is disconnecting; showing output must not disturb that
+                self._closing.set()
+                return
+            pause = _OFTEN_S if shown else min(2 * pause, _SELDOM_S)
+            if self._wanted.wait(pause):
+                pause = _OFTEN_S
 
-    def _look(self, timeout_s: float) -> bool:
+    def _look(self, timeout_s: float, given_up: Callable[[], bool] = lambda: False) -> bool:
         """Show what is new; whether there was anything."""
         try:
             if self._launcher is None:
                 self._launcher = ray.get_actor(self._launcher_name, namespace=self._namespace)
                 self._seen, self._since = 0, math.nextafter(self._latest, math.inf)
-            lines = self._asked(timeout_s)
+            lines = self._asked(timeout_s, given_up)
         except (ValueError, RayError):
             # Not up yet, or ended since; what it kept is gone with it. Or Ray is being shut down: whoever touches Ray
             # just then, if only by letting a handle go, ends the process.
@@ -87,12 +92,12 @@ class OutputFollower:
             self._latest = max(self._latest, at)
         return bool(lines)
 
-    def _asked(self, timeout_s: float) -> list[Any]:
+    def _asked(self, timeout_s: float, given_up: Callable[[], bool]) -> list[Any]:
         """The new lines, or none in time. Waited for here and not in ray.get(), for the reason above."""
         answer = self._launcher.lines.remote(self._seen).future()
         until = time.monotonic() + timeout_s
         while not answer.done():
-            if not ray.is_initialized() or time.monotonic() > until:
+            if given_up() or not ray.is_initialized() or time.monotonic() > until:
                 return []
             time.sleep(_LOOK_S)
         return list(answer.result())
@@ -104,10 +109,12 @@ class OutputFollower:
         """Before Ray's own exit handler, which was registered earlier and so runs later."""
         shows = self._connected()
         self._closing.set()
+        self._wanted.set()
         if self._thread is not None:
             self._thread.join()
             if shows:
-                self._look(_LAST_S)
+                with suppress(Exception):  # a terminal that is gone; nobody is there to be told
+                    self._look(_LAST_S)
 
     def _show(self, at: float, agent: str, pid: int, is_error: Any, text: str) -> None:
         # What it printed before this driver asked for it was another driver's to show.

@@ -136,21 +136,23 @@ class Scheduler:
             target_agents: how many agents of that size the pool holds; capacity is what counts, not heads.
             warm_agents: how many idle processes (some 90 MB each) are kept ready for its next agents, on this driver's
                 node and in its environment, so that an agent starts in tenths of a second. They serve agents that have
-                no `runtime_env` of their own.
+                no `runtime_env` of their own. All pools together may keep as many as the cluster has cpus. Whoever
+                asks last has them in its environment.
             overcommit: skip the check that the cluster can back all pools (for clusters that autoscale).
 
         True when it returns: the pool is there and survives a crash of the supervisor. `created` is False if it was
         there before with the same content. Refused, with nothing changed: PoolExistsError (other content),
         InsufficientClusterCapacityError, InvalidRequestError. Safe to retry.
         """
+        warm_agents = arguments.whole(warm_agents, "warm_agents")
         body = messages.CreatePool(
             name=check_name(name, "pool name"),
             labels=check_labels(labels, "labels"),
             resources=arguments.amounts(resources, "resources") or {},
             target_agents=arguments.whole(target_agents, "target_agents"),
             overcommit=arguments.flag(overcommit, "overcommit"),
-            warm_agents=arguments.whole(warm_agents, "warm_agents"),
-            environment=self._announced() if warm_agents else messages.Environment(),
+            warm_agents=warm_agents,
+            environment=self._announced() if warm_agents > 0 else messages.Environment(),
         )
         return cast("CreatePoolReply", self._connection.ask(body))
 
@@ -180,13 +182,14 @@ class Scheduler:
         they keep what they hold, and `available_resources` is negative until some end),
         InsufficientClusterCapacityError, PoolNotFoundError, InvalidRequestError. Safe to retry.
         """
+        warm = None if warm_agents is None else arguments.whole(warm_agents, "warm_agents")
         body = messages.ResizePool(
             name=check_name(name, "pool name"),
             resources=arguments.amounts(resources, "resources"),
             target_agents=None if target_agents is None else arguments.whole(target_agents, "target_agents"),
             force=arguments.flag(force, "force"),
-            warm_agents=None if warm_agents is None else arguments.whole(warm_agents, "warm_agents"),
-            environment=self._announced() if warm_agents else messages.Environment(),
+            warm_agents=warm,
+            environment=self._announced() if warm is not None and warm > 0 else messages.Environment(),
         )
         return cast("PoolReply", self._connection.ask(body))
 
@@ -256,6 +259,7 @@ class Scheduler:
         """
         replies: list[CreateAgentReply | ScheduleMeshError] = []
         bodies: dict[int, messages.CreateAgent] = {}
+        self._announced()
         for place, request in enumerate(arguments.batch(requests, "requests")):
             try:
                 bodies[place] = self._body(request)
@@ -290,9 +294,9 @@ class Scheduler:
     def list_agents(self, pool: str | None = None, *, labels: Mapping[str, str] | None = None) -> AgentsReply:
         """The agents that are there or failed, of one pool or all, with all the given labels; oldest first.
 
-        Asked for in pages of 500: one that stays while they are asked for is listed once; one that comes or goes
-        meanwhile may be or not. Agents that were deleted are not listed; `get_agent` still tells their last state for
-        a while.
+        Raises PoolNotFoundError. Asked for in pages of 500: one that stays while they are asked for is listed once; one
+        that comes or goes meanwhile may be or not. Agents that were deleted are not listed; `get_agent` still tells
+        their last state for a while.
         """
         body = messages.ListAgents(
             None if pool is None else check_name(pool, "pool name"), check_labels(labels, "labels")

@@ -16,7 +16,8 @@ import click
 import msgspec
 import ray
 
-from schedulemesh.supervisor.actor import Settings, SupervisorActor
+from schedulemesh.supervisor.actor import SupervisorActor
+from schedulemesh.supervisor.service import Settings
 
 
 @click.command()

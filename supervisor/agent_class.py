@@ -16,6 +16,10 @@ STOP = "_schedulemesh_stop"
 """The method that ends an agent in order."""
 
 
+UNLOADED = "its class could not be loaded in its environment"
+"""How the reason begins for which an agent was not made."""
+
+
 class UnmadeError(Exception):
     """No actor was made; the text says why, with the user's traceback if it was his class."""
 
@@ -30,7 +34,7 @@ def load(blob: bytes, groups: dict[str, int] | None) -> Any:
         remote: Any = ray.remote
         return remote(concurrency_groups=groups)(agent_class) if groups else remote(agent_class)
     except BaseException:  # noqa: BLE001 - importing a user's module can raise anything, SystemExit included
-        raise UnmadeError(f"its class could not be loaded in its environment\n{traceback.format_exc()}") from None
+        raise UnmadeError(f"{UNLOADED}\n{traceback.format_exc()}") from None
 
 
 def _agent_class(user_class: type) -> type:

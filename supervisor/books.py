@@ -302,7 +302,7 @@ class Books:
             self._asked_of_agents.pop(request_id, None)
         if self._latest.get(record.name) == uid:
             del self._latest[record.name]
-        out.writes.append(Write(key_of("agent", uid), None))
+        out.writes.append(Write(key_of("agent", uid), None, frees=True))
 
     def _forget_pool(self, uid: str, out: Decision) -> None:
         pool = self.old_pools.pop(uid)

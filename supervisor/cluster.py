@@ -16,20 +16,14 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]  # its types are a package of their own
 import ray
-from ray._private.grpc_utils import init_grpc_channel
 from ray._private.state import available_resources_per_node
-from ray._private.utils import get_runtime_env_info
-from ray.core.generated.common_pb2 import Language, WorkerType  # type: ignore[attr-defined]  # made by protoc too
-from ray.core.generated.node_manager_pb2 import (  # type: ignore[attr-defined]  # made by protoc too
-    GetNodeStatsRequest,
-    PrestartWorkersRequest,
-)
-from ray.core.generated.node_manager_pb2_grpc import NodeManagerServiceStub
 from ray.runtime_env import RuntimeEnv
 
 from schedulemesh.core.amounts import GRAIN, MB, Amounts
 from schedulemesh.supervisor.events import ClusterSeen, Node
 
+_PYTHON = _WORKER = 0
+"""Of Ray's Language and WorkerType."""
 _RAYLET_S = 30
 """Time limit of a call to a raylet, in seconds."""
 _KINDS = {"CPU": "cpu", "GPU": "gpu", "memory": "memory"}
@@ -53,7 +47,7 @@ class RayCluster:
 
 
 class NotOfferedError(Exception):
-    """This raylet does not know the call."""
+    """This version of Ray does not offer it."""
 
 
 class Raylet:
@@ -64,9 +58,17 @@ class Raylet:
     """
 
     def __init__(self, address: str) -> None:
+        """Raises NotOfferedError."""
+        try:
+            from ray._private.grpc_utils import init_grpc_channel  # noqa: PLC0415 - what lacks it has no warm pools
+            from ray._private.utils import get_runtime_env_info  # noqa: PLC0415
+            from ray.core.generated import node_manager_pb2, node_manager_pb2_grpc  # noqa: PLC0415
+        except ImportError as error:
+            raise NotOfferedError(str(error)) from None
         context = ray.get_runtime_context()
+        self._messages: Any = node_manager_pb2
         self._environment = get_runtime_env_info(RuntimeEnv.deserialize(context.get_runtime_env_string()))
-        self._stub = NodeManagerServiceStub(init_grpc_channel(address, asynchronous=True))
+        self._stub = node_manager_pb2_grpc.NodeManagerServiceStub(init_grpc_channel(address, asynchronous=True))
 
     @classmethod
     async def of_this_node(cls) -> Raylet:
@@ -77,32 +79,36 @@ class Raylet:
 
         One that is idle for longer than `keep_alive_s` may be ended. Raises NotOfferedError.
         """
-        request = PrestartWorkersRequest(
-            language=Language.PYTHON,
-            runtime_env_info=self._environment,
-            keep_alive_duration_secs=keep_alive_s,
-            num_workers=count,
+        await self._asked(
+            "PrestartWorkers",
+            self._messages.PrestartWorkersRequest(
+                language=_PYTHON,
+                runtime_env_info=self._environment,
+                keep_alive_duration_secs=keep_alive_s,
+                num_workers=count,
+            ),
         )
+
+    async def idle(self) -> list[int]:
+        """The pids of such processes, of whichever environment. Raises NotOfferedError."""
+        stats = await self._asked("GetNodeStats", self._messages.GetNodeStatsRequest(include_memory_info=False))
+        workers = (worker for worker in stats.core_workers_stats if worker.worker_type == _WORKER)
+        return [worker.pid for worker in workers if not worker.job_id.strip(b"\xff")]
+
+    async def _asked(self, call: str, request: Any) -> Any:
         try:
-            await self._stub.PrestartWorkers(request, timeout=_RAYLET_S)
+            return await getattr(self._stub, call)(request, timeout=_RAYLET_S)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                raise NotOfferedError from None
+                raise NotOfferedError(call) from None
             raise
-
-    async def idle(self) -> set[bytes]:
-        """The ids of such processes, of whichever environment."""
-        stats = await self._stub.GetNodeStats(GetNodeStatsRequest(include_memory_info=False), timeout=_RAYLET_S)
-        return {
-            worker.worker_id
-            for worker in stats.core_workers_stats
-            if worker.worker_type == WorkerType.WORKER and not worker.job_id.strip(b"\xff")
-        }
 
 
 def _address_of(node_id: str) -> str:
-    node = next(node for node in ray.nodes() if node["NodeID"] == node_id)
-    return f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+    (address,) = (
+        f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}" for node in ray.nodes() if node["NodeID"] == node_id
+    )
+    return address
 
 
 def _amounts(resources: Mapping[str, Any]) -> Amounts:

@@ -11,7 +11,7 @@ from schedulemesh.supervisor.events import LaunchFailed, LaunchLost
 
 
 class Write(msgspec.Struct, frozen=True):
-    """Put a value under a key of the store; None deletes the key. `frees`: it tells an agent's end."""
+    """Put a value under a key of the store; None deletes the key. `frees`: it is about an agent that has ended."""
 
     key: str
     value: bytes | None
@@ -55,6 +55,8 @@ class Launch(Effect, frozen=True):
     options: dict[str, Any]
     show_output: bool
     adopt: str | None
+    warm: bool = False
+    """Whether its pool keeps idle processes ready."""
 
     @property
     def may_exist(self) -> bool:

@@ -18,22 +18,26 @@ from schedulemesh.supervisor.effects import Decision, Write
 
 MAX_GROUP = 128
 """Decisions of one group: bounds how long the event loop is kept from everything else."""
+MAX_BYTES = 32 * 1024 * 1024
+"""Bytes to be written after which a group is closed."""
 
 
 def grouped(decisions: Iterable[Decision]) -> Iterator[list[Decision]]:
     """The same decisions in the same order, in groups. Takes the next decision only when its group is asked for."""
     group: list[Decision] = []
+    size = 0
     for decision in decisions:
         if not _is_about_agents(decision):
             if group:
                 yield group
             yield [decision]
-            group = []
+            group, size = [], 0
             continue
         group.append(decision)
-        if len(group) == MAX_GROUP:
+        size += sum(len(write.value or b"") for write in decision.writes)
+        if len(group) == MAX_GROUP or size > MAX_BYTES:
             yield group
-            group = []
+            group, size = [], 0
     if group:
         yield group
 
@@ -45,10 +49,10 @@ def stages(group: Sequence[Decision]) -> list[list[Write]]:
         return [[write] for write in last.values()]
     ends, blobs, agents, deletions = [], [], [], []
     for write in last.values():
-        if write.value is None:
-            deletions.append(write)
-        elif write.frees:
+        if write.frees:  # also where what has ended is forgotten in the same group
             ends.append(write)
+        elif write.value is None:
+            deletions.append(write)
         elif write.key.startswith(BLOBS):
             blobs.append(write)
         else:

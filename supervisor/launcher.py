@@ -15,8 +15,6 @@ Private parts of Ray used here, in one place:
 - `WORKER_PROCESS_SETUP_HOOK_ENV_VAR` and `load_and_execute_setup_hook`: Ray runs the hook that this variable names in
   a new process before it loads a class there, and documents the hook for `ray.init` only. If it goes, an agent's
   env_vars would have to go through its runtime_env again, which Ray writes into a log.
-- `_spill_on_unavailable` of a node affinity: an agent of a warm pool goes elsewhere where there is no room. If it goes,
-  such agents are placed as all others, and find a ready process only if Ray happens to choose that node.
 - the `_labels` option, which puts the agent's uid and its mesh into Ray's actor table. Without it, the uid would have
   to stand in the actor's name.
 """
@@ -274,7 +272,7 @@ class Launcher:
             runtime_env["env_vars"] = self._variables(order.uid, runtime_env["env_vars"])
         if runtime_env:
             options["runtime_env"] = runtime_env
-        elif options["scheduling_strategy"] == "DEFAULT" and self._warm_workers is not None:
+        elif order.warm and options["scheduling_strategy"] == "DEFAULT" and self._warm_workers is not None:
             options["scheduling_strategy"] = self._warm_workers.placement(options)
         return options
 

@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from schedulemesh.core.messages import Environment
 from schedulemesh.core.names import launcher_name
 from schedulemesh.core.records import key_of
+from schedulemesh.supervisor.agent_class import UNLOADED
 from schedulemesh.supervisor.effects import Address, Launch
 from schedulemesh.supervisor.events import LaunchFailed, LaunchLost, LaunchReady, LaunchReport, WarmSeen
 from schedulemesh.supervisor.launcher import Launcher
@@ -32,6 +33,8 @@ ENDING_S = 30.0
 """How long a launcher's name is waited for: its predecessor may be just ending."""
 ORDER_S = 30.0
 """How long a launcher may take to carry an order out, beyond the grace it was given."""
+MAX_HANDLE = 64 * 1024
+"""Bytes of a serialized handle; Ray's have less than one thousand, and some for each method."""
 READY_S = 60.0
 """How long a launcher may take to have one more process ready, or to give one back."""
 MAX_STARTS = 3
@@ -93,12 +96,17 @@ class RayLaunchers:
         finally:
             del self._waiting[order.uid]
         try:
-            return _report(order, await handle.launch.remote(msgspec.msgpack.encode(order), *blobs))
+            report = _report(order, await handle.launch.remote(msgspec.msgpack.encode(order), *blobs))
+            if isinstance(report, LaunchFailed) and report.cause.startswith(UNLOADED) and slot.busy == 1:
+                # It has imported modules as they were; whoever mends one must not meet them again.
+                await self._end(order.environment_key, slot)
         except RayActorError as error:
             await self._end(order.environment_key, slot)
             return LaunchLost(order.uid, order.attempt, f"its launcher ended: {error}")
         except RayError as error:
             return LaunchLost(order.uid, order.attempt, f"its launcher failed: {error}")
+        else:
+            return report
         finally:
             self._free(slot)
             self._warmth.look(order.environment_key)
@@ -121,7 +129,7 @@ class RayLaunchers:
                 await self._end(key, slot)
 
     async def close(self) -> None:
-        self._warmth.close()
+        await self._warmth.close()
         for key, slot in list(self._slots.items()):
             await self._end(key, slot)
 
@@ -150,7 +158,7 @@ class RayLaunchers:
         try:
             handle = await asyncio.shield(slot.handle)
             return int(await asyncio.wait_for(handle.keep_ready.remote(count), READY_S))
-        except RayActorError:
+        except (RayActorError, asyncio.TimeoutError):
             await self._end(key, slot)
             raise
         finally:
@@ -187,7 +195,11 @@ class RayLaunchers:
     async def _taken(self, key: str, environment: Environment) -> _Slot:
         """The environment's launcher, counted as busy; idle ones make room for it."""
         while key not in self._slots and len(self._slots) >= MAX_LAUNCHERS:
-            idle = [(slot.used_at, other) for other, slot in self._slots.items() if not slot.busy]
+            idle = [
+                (slot.used_at, other)
+                for other, slot in self._slots.items()
+                if not slot.busy and not self._warmth.is_wanted(other)
+            ]
             if not idle:
                 break
             _, oldest = min(idle)
@@ -289,4 +301,6 @@ def _report(order: Launch, encoded: Any) -> LaunchReport:
         return LaunchLost(order.uid, order.attempt, f"its launcher answered nonsense: {error}")
     if (report.uid, report.attempt) != (order.uid, order.attempt):
         return LaunchLost(order.uid, order.attempt, "its launcher answered for another")
+    if isinstance(report, LaunchReady) and len(report.handle) > MAX_HANDLE:
+        return msgspec.structs.replace(report, handle=b"")  # the actor can be looked up by name
     return report

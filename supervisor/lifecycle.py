@@ -298,6 +298,7 @@ class Lifecycle:
                 options=ray_options(record),
                 show_output=record.show_output,
                 adopt=adopt,
+                warm=self._books.pool_of(record.pool_uid).warm_agents > 0,
             )
         )
 
@@ -343,6 +344,7 @@ def _forget_actor(agent: Agent) -> None:
         agent.dropped |= {record.actor_id}
     record.actor_id, record.node_id, record.pid, agent.news = None, None, None, NO_NEWS
     record.handle = b""
+    agent.stored = ""  # the store still has that actor
 
 
 def address(record: AgentRecord) -> Address:

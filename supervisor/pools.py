@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from schedulemesh.core.amounts import Amounts, check_one_agent
+from schedulemesh.core.amounts import GRAIN, Amounts, check_one_agent
 from schedulemesh.core.errors import (
     InvalidRequestError,
     PoolExistsError,
@@ -13,7 +13,7 @@ from schedulemesh.core.errors import (
 )
 from schedulemesh.core.messages import CreatePool, DeletePool, ListPools, Reply, ResizePool
 from schedulemesh.core.names import check_labels, check_name
-from schedulemesh.core.records import PoolRecord
+from schedulemesh.core.records import PoolRecord, digest
 from schedulemesh.core.states import PoolState
 from schedulemesh.supervisor.admission import encode_environment
 from schedulemesh.supervisor.books import Books
@@ -58,7 +58,7 @@ class PoolDesk:
         }
         existing = self._books.pools.get(name)
         if existing is not None:
-            return self._existing(existing, asked)
+            return self._existing(existing, asked, encode_environment(body.environment), out)
         if len(self._books.pools) >= MAX_POOLS:
             raise InvalidRequestError(field="pool", problem=f"the mesh has {MAX_POOLS:,} pools, which is the limit")
         if not body.overcommit:
@@ -74,6 +74,7 @@ class PoolDesk:
             created_at=now,
         )
         environment = encode_environment(body.environment)
+        self._check_warm_total(body.warm_agents, instead_of=0)
         self._books.open_pool(pool)
         self._books.warm.change(pool, body.warm_agents, environment, out)
         self._books.save_pool(pool, out)
@@ -106,8 +107,10 @@ class PoolDesk:
         account = self._books.ledger.account(pool.uid)
         capacity = capacity_of(resources, target)
         warm_agents = pool.warm_agents if body.warm_agents is None else _check_warm(body.warm_agents)
+        self._check_warm_total(warm_agents, instead_of=pool.warm_agents)
         environment = encode_environment(body.environment)
-        if not account.used.fits_in(capacity) and not body.force:
+        changes = body.resources is not None or body.target_agents is not None
+        if changes and not account.used.fits_in(capacity) and not body.force:
             raise PoolNotEmptyError(
                 pool=pool.name,
                 agents=len(account.holds),
@@ -161,7 +164,15 @@ class PoolDesk:
             reply = self._reply(pool)
             out.answers += [Answer(request_id, reply) for request_id in self._books.waiters(pool.uid)]
 
-    def _existing(self, pool: PoolRecord, asked: dict[str, object]) -> Reply:
+    def _check_warm_total(self, warm_agents: int, *, instead_of: int) -> None:
+        """As many idle processes as cpus is what Ray itself keeps."""
+        others = sum(self._books.warm.wanted().values()) - instead_of
+        cpus = self._books.ledger.cluster["cpu"] // GRAIN
+        if warm_agents > instead_of and others + warm_agents > cpus:
+            problem = f"asks {warm_agents}, other pools have {others}, and the cluster has {cpus} cpus: ask for fewer"
+            raise InvalidRequestError(field="warm_agents", problem=problem)
+
+    def _existing(self, pool: PoolRecord, asked: dict[str, object], environment: bytes, out: Decision) -> Reply:
         there = {field: getattr(pool, field) for field in asked}
         other = [field for field in asked if there[field] != asked[field]]
         differs = [f"{field} is {there[field]!s:.200}, asked {asked[field]!s:.200}" for field in other]
@@ -169,6 +180,9 @@ class PoolDesk:
             differs = ["it is being deleted"]
         if differs:
             raise PoolExistsError(pool=pool.name, differs=differs)
+        if pool.warm_agents and digest(environment) != pool.environment:  # this driver's agents are those to come
+            self._books.warm.change(pool, pool.warm_agents, environment, out)
+            self._books.save_pool(pool, out)
         return self._reply(pool, created=False)
 
     def _reply(self, pool: PoolRecord, **more: bool) -> Reply:

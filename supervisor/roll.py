@@ -1,7 +1,7 @@
 """The roll: who is listed, oldest first, so that a listing can be given in pages and go on where a page ended.
 
-A page costs what is on it, however long the roll is and wherever the page begins. Who stays on the roll from the first
-page to the last is listed exactly once; who comes or goes meanwhile may be or not.
+A page costs what is on it, wherever it begins, but for the places of those who went lately. Who stays on the roll from
+the first page to the last is listed exactly once; who comes or goes meanwhile may be or not.
 """
 
 from __future__ import annotations
@@ -27,9 +27,6 @@ class Roll:
 
     def __len__(self) -> int:
         return len(self._created_at)
-
-    def __contains__(self, uid: str) -> bool:
-        return uid in self._created_at
 
     def __iter__(self) -> Iterator[str]:
         return self.after(None)

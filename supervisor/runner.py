@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from schedulemesh.core.errors import InvalidRequestError
-from schedulemesh.core.messages import Reply, Request
+from schedulemesh.core.messages import LookUp, Reply, Request
 from schedulemesh.supervisor import effects
 from schedulemesh.supervisor.effects import Decision, Effect, Write
 from schedulemesh.supervisor.events import ActorsSeen, Asked, Event, TableRead, Tick
@@ -29,6 +29,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("schedulemesh.superviso
 CLUSTER_PERIOD_S = 5.0
 SWEEP_PERIOD_S = 15.0
 RETRY_S = 1.0
+WRITES_AT_ONCE = 128
 AT_ONCE = 250
 """Actors of a reading that are decided on without a pause: some milliseconds."""
 _LAST_WORD_S = 0.2
@@ -70,6 +71,8 @@ class Runner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._waking = False
+        self._rests = False
+        """Whether all that was decided is carried out."""
         self._over = False
 
     async def start(self) -> None:
@@ -84,6 +87,8 @@ class Runner:
 
     async def ask(self, request: Request) -> Reply:
         """The answer to a request, once it is decided and persisted. Asking again gives the first answer."""
+        if self._rests and self._events.empty() and isinstance(request.body, LookUp):
+            return self._looked_up(request)
         reply = await self._ask(request)
         if reply.refusal is not None and reply.refusal.error in _CLUSTER_BOUND:
             await self._look_at_cluster()
@@ -93,6 +98,12 @@ class Runner:
     def post(self, event: Event) -> None:
         """Tell the mesh something. May be called from the event loop only."""
         self._events.put_nowait(event)
+
+    def _looked_up(self, request: Request) -> Reply:
+        """The answer at once: nothing is under way, so what the books say is what the store has."""
+        decision = self._mesh.step(Asked(request), self._clock())
+        self._log(decision)
+        return decision.answers[0].reply
 
     async def _ask(self, request: Request) -> Reply:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -108,7 +119,9 @@ class Runner:
 
     async def _run(self) -> None:
         while not self._over:
+            self._rests = True
             first = await self._events.get()
+            self._rests = False
             try:
                 for group in grouped(self._decisions(first)):
                     await self._carry_out(group)
@@ -134,14 +147,15 @@ class Runner:
                 problem = InvalidRequestError(field="request", problem=f"could not be handled: {error!r:.200}")
                 self._answer(event.request.request_id, Reply.refused(problem))
                 raise _PoisonError(repr(error)) from error
-            if self._events.empty():
-                return
+            if self._events.empty() or isinstance(event, (ActorsSeen, TableRead)):
+                return  # after a part of a reading others have their turn
             event = self._events.get_nowait()
 
     async def _carry_out(self, group: Sequence[Decision]) -> None:
-        for note in (note for decision in group for note in decision.notes):
-            log.info(note.event, **note.fields)
+        for decision in group:
+            self._log(decision)
         await self._persist(stages(group))
+        await asyncio.sleep(0)  # a group without writes must not keep others waiting either
         for decision in group:
             for effect in decision.effects:
                 if isinstance(effect, effects.EndMesh):
@@ -152,6 +166,10 @@ class Runner:
                 self._answer(answer.request_id, answer.reply)
         self._set_alarm(group[-1].wake_at)
 
+    def _log(self, decision: Decision) -> None:
+        for note in decision.notes:
+            log.info(note.event, **note.fields)
+
     def _answer(self, request_id: str, reply: Reply) -> None:
         for future in self._asking.get(request_id, ()):
             if not future.done():
@@ -160,10 +178,8 @@ class Runner:
     async def _persist(self, writes: list[list[Write]]) -> None:
         try:
             for stage in writes:
-                if len(stage) == 1:
-                    await self._write(stage[0])
-                else:
-                    await asyncio.gather(*(self._write(write) for write in stage))
+                for start in range(0, len(stage), WRITES_AT_ONCE):
+                    await asyncio.gather(*map(self._write, stage[start : start + WRITES_AT_ONCE]))
         except Exception as error:
             self._die(f"the store failed: {error!r}")
             raise

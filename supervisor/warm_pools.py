@@ -20,7 +20,7 @@ class WarmPools:
 
     def wanted(self) -> Mapping[str, int]:
         """How many are wanted, by environment."""
-        return +self._wanted
+        return self._wanted
 
     def ready(self) -> int:
         return sum(self._ready.values())
@@ -52,3 +52,5 @@ class WarmPools:
             self._kits.drop([before], out)
         changed = dict.fromkeys(one for one in (before, pool.environment) if one)
         out.effects += [KeepReady(one, self._wanted[one]) for one in changed]
+        if not self._wanted[before]:
+            del self._wanted[before]

@@ -1,15 +1,20 @@
 """Warm workers: idle processes in a launcher's environment, on its node, which the next agents take.
 
 Ray starts an actor in a process that is there and idle if its environment is the same; that takes tenths of a second
-where a process start takes one or two. The raylet tells which processes are idle, but not in which environment. So
-those that appear after this one asked are taken for its own; the supervisor has one launcher ask at a time.
+where a process start takes one or two. The raylet tells which processes are idle, but not in which environment. That
+is seen on the processes themselves: one of the same environment was started with the same variables as this one.
+
+Not public in Ray: `_spill_on_unavailable` of a node affinity, so that an agent goes elsewhere where there is no room.
+If it goes, such agents are placed as all others, and find a ready process only if Ray happens to choose that node.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -19,54 +24,71 @@ from schedulemesh.supervisor.cluster import Raylet
 
 KEEP_ALIVE_S = 3600
 """An idle process older than that may be ended by Ray where it has more of them than cpus, and is then replaced."""
-_APPEAR_S = 10.0
-_LOOK_S = 0.05
+PATIENCE_S = 15.0
+"""How long those that were asked for are waited for before more are."""
+_BACK_AT_ONCE = 8
+_OF_ONE_PROCESS = ("RAY_", "SPT_", "OMP_NUM_THREADS")
+"""Variables that differ between processes of one environment."""
 
 
 class WarmWorkers:
-    """Not for use by two callers at the same time."""
-
     def __init__(self, raylet: Raylet) -> None:
         self._raylet = raylet
-        self._own: set[bytes] = set()
+        self._traits = _traits("self")
+        self._turn = asyncio.Lock()
+        self._ready = 0
+        self._expected = 0
+        self._patient_until = 0.0
+        self._taker: Any = ray.remote(_Taker)  # once: Ray exports a class for each time this is called
 
     async def keep(self, count: int) -> int:
         """Go some way towards having so many ready; returns how many there are now."""
-        idle = await self._raylet.idle()
-        self._own &= idle
-        if len(self._own) < count:
-            await self._add(count - len(self._own), idle)
-        elif len(self._own) > count:
-            await self._give_back(len(self._own) - count)
-        return len(self._own)
+        async with self._turn:
+            self._ready = await self._count()
+            if self._ready < count:
+                await self._add(count - self._ready)
+            elif self._ready > count:
+                await self._give_back(min(self._ready - count, _BACK_AT_ONCE))
+                self._ready = await self._count()
+            return self._ready
 
     def placement(self, options: Mapping[str, Any]) -> Any:
-        """Where an agent that may go anywhere is best put: here while one is ready and there is room, else anywhere."""
-        if not self._own or options.get("label_selector"):
+        """Where an agent of a warm pool that may go anywhere is best put: here while one is ready and there is room."""
+        if self._ready <= 0 or options.get("label_selector"):
             return "DEFAULT"
+        self._ready -= 1  # until it is looked again: this agent takes one
         here = ray.get_runtime_context().get_node_id()
         return NodeAffinitySchedulingStrategy(here, soft=True, _spill_on_unavailable=True)
 
-    async def _add(self, count: int, there: set[bytes]) -> None:
-        await self._raylet.prestart(count, KEEP_ALIVE_S)
-        until = time.monotonic() + _APPEAR_S
-        while True:
-            appeared = await self._raylet.idle() - there
-            if appeared or time.monotonic() > until:
-                break
-            await asyncio.sleep(_LOOK_S)
-        self._own |= appeared
+    async def _count(self) -> int:
+        return sum(_traits(str(pid)) == self._traits for pid in await self._raylet.idle())
+
+    async def _add(self, missing: int) -> None:
+        """Ask for some, unless those asked for may still come. Ray starts as many at a time as it has cores."""
+        now = time.monotonic()
+        if self._ready >= self._expected or now > self._patient_until:
+            asked = min(missing, os.cpu_count() or 1)
+            self._expected, self._patient_until = self._ready + asked, now + PATIENCE_S
+            await self._raylet.prestart(asked, KEEP_ALIVE_S)
 
     async def _give_back(self, count: int) -> None:
         """End idle processes, by taking them as any actor would: none is ended that an agent has just got."""
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        taker: Any = ray.remote(_Taker).options(num_cpus=0, scheduling_strategy=here)
-        takers = [taker.remote() for _ in range(count)]
+        takers = [self._taker.options(num_cpus=0, scheduling_strategy=here).remote() for _ in range(count)]
         await asyncio.gather(*(one.__ray_ready__.remote() for one in takers))
-        self._own &= await self._raylet.idle()
         for one in takers:
             ray.kill(one)
 
 
 class _Taker:
     """Takes a process, to be ended with it."""
+
+
+def _traits(pid: str) -> frozenset[bytes]:
+    """What a process was started with, as far as its environment decides it; nothing of one that is gone."""
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return frozenset()
+    prefixes = tuple(prefix.encode() for prefix in _OF_ONE_PROCESS)
+    return frozenset(variable for variable in variables if variable and not variable.startswith(prefixes))

@@ -18,7 +18,12 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("schedulemesh.superviso
 
 LOOK_S = 15.0
 """Between two looks when nothing has happened."""
-_RETRY_S = 1.0
+SOON_S, SELDOM_S = 0.25, 300.0
+"""Between two looks while some are missing or too many; it grows while nothing changes, or nobody can be asked."""
+TRIES = 5
+"""To give back what is wanted no longer, where nobody can be asked. Their agents' node or environment may be gone."""
+END_S = 20.0
+"""How long the end of the mesh waits for all to be given back."""
 UNAVAILABLE = -1
 """What a launcher answers whose raylet does not offer what is needed."""
 
@@ -34,16 +39,15 @@ class _Want:
 
 
 class Warmth:
-    """`keep` does the work; `seen` is told what there is whenever that has changed."""
+    """`keep` does the work."""
 
     def __init__(self, keep: Keep) -> None:
         self._keep = keep
         self._wants: dict[str, _Want] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._turn = asyncio.Lock()
 
     def want(self, environment_key: str, count: int, seen: Callable[[WarmSeen], None]) -> None:
-        """From now on, so many are to be ready. With 0 those that are there are given back."""
+        """From now on, so many are to be ready; `seen` is told how many are. With 0, those there are are given back."""
         want = self._wants.get(environment_key)
         if want is not None:
             want.count = count
@@ -61,37 +65,45 @@ class Warmth:
         if want is not None:
             want.changed.set()
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Give all back, as far as that can be done in time."""
+        for want in self._wants.values():
+            want.count = 0
+            want.changed.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=END_S)
         for task in self._tasks.values():
             task.cancel()
 
     async def _watch(self, environment_key: str, seen: Callable[[WarmSeen], None]) -> None:
-        want, told = self._wants[environment_key], 0
+        want, told, tries, pause_s = self._wants[environment_key], WarmSeen(environment_key, 0), TRIES, SOON_S
         try:
             while True:
                 want.changed.clear()
-                ready, pause_s = await self._looked(environment_key, want)
-                if ready != told:
-                    seen(WarmSeen(environment_key, ready))
-                    told = ready
-                if not want.count and not told:
+                wanted = want.count
+                found = await self._looked(environment_key, want)
+                if found is not None and found != told:
+                    seen(found)
+                    told, pause_s = found, SOON_S
+                elif found is None or found.ready != wanted:
+                    pause_s = min(2 * pause_s, SELDOM_S if found is None else LOOK_S)
+                    tries -= not wanted
+                if not want.count and (not tries or (found is not None and not found.ready)):
                     return
+                settled = found is not None and found.ready == wanted
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(want.changed.wait(), pause_s)
+                    await asyncio.wait_for(want.changed.wait(), LOOK_S if settled else pause_s)
         finally:
             del self._wants[environment_key], self._tasks[environment_key]
 
-    async def _looked(self, environment_key: str, want: _Want) -> tuple[int, float]:
-        """How many are ready, and when to look again."""
-        wanted = want.count
+    async def _looked(self, environment_key: str, want: _Want) -> WarmSeen | None:
+        """What there is, or None when that is not known."""
         try:
-            async with self._turn:
-                ready = await self._keep(environment_key, wanted)
+            ready = await self._keep(environment_key, want.count)
         except Exception as error:  # noqa: BLE001 - its launcher was lost, or cannot start; there will be another
             log.warning("warm_workers_unknown", environment=environment_key[:16], error=repr(error)[:300])
-            return 0, LOOK_S
+            return None
         if ready == UNAVAILABLE:
             log.warning("warm_workers_unavailable", environment=environment_key[:16])
-            want.count = 0
-            return 0, 0.0
-        return ready, LOOK_S if ready == wanted else _RETRY_S
+            want.count = ready = 0
+        return WarmSeen(environment_key, ready)

@@ -12,7 +12,7 @@ import msgspec
 
 from schedulemesh.core.errors import InvalidRequestError, ProtocolMismatchError, ScheduleMeshError, rebuild
 
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_BLOB = 8 * 1024 * 1024
 """Bytes of a pickled class or of pickled arguments. Ray sends an actor's arguments inline up to about 10 MB."""
 MAX_REQUEST = 256 * 1024 * 1024
@@ -38,6 +38,10 @@ class Body(msgspec.Struct, frozen=True, tag=True):
     """What is asked. The class name is the tag on the wire."""
 
 
+class LookUp(Body, frozen=True):
+    """What changes nothing."""
+
+
 class Announce(Body, frozen=True):
     """Warm the launcher of an environment; the reply names it."""
 
@@ -56,7 +60,7 @@ class CreatePool(Body, frozen=True):
     environment: Environment = Environment()
 
 
-class GetPool(Body, frozen=True):
+class GetPool(LookUp, frozen=True):
     name: str
 
 
@@ -67,7 +71,7 @@ class Place(msgspec.Struct, frozen=True):
     uid: str
 
 
-class ListPools(Body, frozen=True):
+class ListPools(LookUp, frozen=True):
     """A page of the pools, oldest first, from behind a place; the reply's `next` is the place where it ended."""
 
     after: Place | None = None
@@ -110,11 +114,11 @@ class CreateAgents(Body, frozen=True):
     agents: list[CreateAgent]
 
 
-class GetAgent(Body, frozen=True):
+class GetAgent(LookUp, frozen=True):
     name: str
 
 
-class ListAgents(Body, frozen=True):
+class ListAgents(LookUp, frozen=True):
     """A page of the agents, as with ListPools."""
 
     pool: str | None
@@ -128,7 +132,7 @@ class DeleteAgent(Body, frozen=True):
     force: bool
 
 
-class Status(Body, frozen=True):
+class Status(LookUp, frozen=True):
     pass
 
 

@@ -158,12 +158,14 @@ def test_an_agent_that_nobody_follows_is_not_shown(
 def test_what_was_printed_just_before_the_driver_ends_is_still_shown(
     follower: OutputFollower, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    launcher = FakeLauncher([line(1, "hello")])
-    show(follower, monkeypatch, launcher)
+    monkeypatch.setattr(output, "_OFTEN_S", 60.0)
     monkeypatch.setattr(output, "_SELDOM_S", 60.0)
+    launcher = FakeLauncher()
+    show(follower, monkeypatch, launcher)
+    assert capsys.readouterr().out == ""
     launcher.answers.append([line(2, "the last word")])
     follower._close()
-    assert capsys.readouterr().out == "(w pid=7) hello\n(w pid=7) the last word\n"
+    assert capsys.readouterr().out == "(w pid=7) the last word\n"
 
 
 def test_nothing_is_looked_for_after_the_driver_connected_anew(

@@ -21,7 +21,8 @@ from schedulemesh.client.connection import Connection
 from schedulemesh.core import messages
 from schedulemesh.core.messages import PROTOCOL
 from schedulemesh.core.records import MESH_KEY, SCHEMA, MeshRecord, encode
-from schedulemesh.supervisor.actor import Settings, SupervisorActor
+from schedulemesh.supervisor.actor import SupervisorActor
+from schedulemesh.supervisor.service import Settings
 
 OTHER = "other-version"
 OTHERS = pytest.mark.parametrize("other", [PROTOCOL - 1, PROTOCOL + 1], ids=["older", "newer"])

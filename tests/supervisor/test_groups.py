@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schedulemesh.supervisor.effects import Decision, EndMesh, Write
-from schedulemesh.supervisor.groups import MAX_GROUP, grouped, stages
+from schedulemesh.supervisor.groups import MAX_BYTES, MAX_GROUP, grouped, stages
 
 
 def decision(*writes: Write, ends_mesh: bool = False) -> Decision:
@@ -53,3 +53,13 @@ def test_of_several_writes_of_a_key_only_the_last_is_done() -> None:
 def test_the_writes_about_a_pool_keep_the_order_that_was_decided() -> None:
     writes = [agent("b"), agent("a"), POOL]
     assert stages([decision(*writes)]) == [[write] for write in writes]
+
+
+def test_what_ended_and_is_forgotten_in_the_same_group_goes_before_what_takes_its_place() -> None:
+    forgotten, new = Write("agent/old", None, frees=True), agent("new")
+    assert stages([decision(agent("old", ended=True), forgotten), decision(new)]) == [[forgotten], [new]]
+
+
+def test_a_group_is_bounded_in_bytes_too() -> None:
+    large = decision(Write("blob/x", bytes(MAX_BYTES // 2 + 1)))
+    assert [len(group) for group in grouped([large, large, large])] == [2, 1]

@@ -378,3 +378,15 @@ def test_a_reading_in_parts_says_the_same_as_a_whole_one(bench: Bench) -> None:
 
 def test_an_empty_table_is_one_part() -> None:
     assert list(TableRead((), 1.0).in_parts(2)) == [TableRead((), 1.0)]
+
+
+def test_that_an_actor_was_dropped_is_written_before_another_is_made(bench: Bench) -> None:
+    """Or after a crash the next one would be taken for a stray."""
+    bench.create_pool()
+    uid = bench.create("w1")
+    bench.see(uid, PENDING)
+    assert bench.records()[uid].actor_id is not None
+    bench.step(LaunchLost(uid, bench.launch(uid).attempt, "its launcher ended"))
+    bench.see(uid, DEAD, unmade=True)
+    assert bench.agent()["state"] == "starting"
+    assert bench.records()[uid].actor_id is None

@@ -102,3 +102,35 @@ def test_a_wrong_number_is_refused(bench: Bench, count: int) -> None:
 def test_another_number_is_another_pool(bench: Bench) -> None:
     bench.result(warm(1))
     assert "warm_agents is 1, asked 2" in str(bench.refusal(warm(2), PoolExistsError))
+
+
+def test_all_pools_together_keep_as_many_as_the_cluster_has_cpus_at_most(bench: Bench) -> None:
+    bench.result(warm(20))
+    refused = bench.refusal(warm(5, "q"), InvalidRequestError)
+    assert "asks 5, other pools have 20, and the cluster has 24 cpus" in str(refused)
+    bench.result(warm(4, "q"))
+    bench.refusal(resized(21), InvalidRequestError)
+    assert bench.result(resized(19))["pool"]["warm_agents"] == 19
+
+
+def test_whoever_asks_last_has_them_in_its_environment(bench: Bench) -> None:
+    bench.result(warm(2))
+    assert bench.result(warm(2, environment=THERE))["created"] is False
+    assert bench.orders(KeepReady)[-2:] == [KeepReady(key_of(HERE), 0), KeepReady(key_of(THERE), 2)]
+    bench.restart()
+    assert bench.orders(KeepReady)[-1] == KeepReady(key_of(THERE), 2)
+
+
+def test_a_pool_that_holds_more_than_it_may_can_give_them_back(bench: Bench) -> None:
+    bench.result(warm(2))
+    bench.run("w1", resources={"cpu": 1})
+    bench.result(ResizePool("p", {"cpu": 0.5}, None, True))
+    assert bench.result(resized(0))["pool"]["warm_agents"] == 0
+
+
+def test_only_agents_of_such_a_pool_are_put_where_processes_stand_ready(bench: Bench) -> None:
+    bench.result(warm(1))
+    bench.result(warm(0, "q"))
+    warm_one = bench.create("w1", resources={"cpu": 0.1})
+    other = bench.create("w2", pool="q", resources={"cpu": 0.1})
+    assert (bench.launch(warm_one).warm, bench.launch(other).warm) == (True, False)

@@ -9,7 +9,7 @@ import pytest
 
 from schedulemesh.supervisor import warmth
 from schedulemesh.supervisor.events import WarmSeen
-from schedulemesh.supervisor.warmth import UNAVAILABLE, Warmth
+from schedulemesh.supervisor.warmth import TRIES, UNAVAILABLE, Warmth
 
 
 class Raylet:
@@ -60,12 +60,13 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def run(scenario: Callable[[Watched], Awaitable[None]], monkeypatch: pytest.MonkeyPatch) -> Watched:
-    monkeypatch.setattr(warmth, "_RETRY_S", 0.001)
+    monkeypatch.setattr(warmth, "SOON_S", 0.0001)
+    monkeypatch.setattr(warmth, "SELDOM_S", 0.001)
 
     async def main() -> Watched:
         watched = Watched()
         await scenario(watched)
-        watched.warmth.close()
+        await watched.warmth.close()
         return watched
 
     return asyncio.run(main())
@@ -76,7 +77,7 @@ def test_it_asks_again_until_all_are_there_and_tells_how_many_are(monkeypatch: p
         watched.want(5)
         await watched.told(5)
 
-    assert run(scenario, monkeypatch).seen == [2, 4, 5]
+    assert run(scenario, monkeypatch).seen[:3] == [2, 4, 5]
 
 
 def test_what_an_agent_took_is_made_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,8 +104,6 @@ def test_what_is_wanted_no_longer_is_given_back_and_the_watch_ends(monkeypatch: 
 
 
 def test_a_lost_launcher_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warmth, "LOOK_S", 0.001)
-
     async def scenario(watched: Watched) -> None:
         watched.raylet.problem = ConnectionError("its launcher ended")
         watched.want(1)
@@ -131,3 +130,37 @@ def test_where_nobody_wants_any_nobody_is_asked(monkeypatch: pytest.MonkeyPatch)
         watched.warmth.look("env")
 
     assert run(scenario, monkeypatch).raylet.asked == []
+
+
+def test_what_is_there_is_not_forgotten_while_nobody_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(watched: Watched) -> None:
+        watched.want(2)
+        await watched.told(2)
+        watched.raylet.problem = ConnectionError("it does not answer")
+        watched.raylet.asked.clear()
+        watched.warmth.look("env")
+        await until(lambda: len(watched.raylet.asked) > 1)
+        assert watched.seen == [2]
+        watched.raylet.problem = None
+
+    run(scenario, monkeypatch)
+
+
+def test_giving_back_is_tried_again_and_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(watched: Watched) -> None:
+        watched.want(2)
+        await watched.told(2)
+        watched.raylet.problem = ConnectionError("its node is gone")
+        watched.raylet.asked.clear()
+        watched.want(0)
+        await until(lambda: not watched.warmth.is_wanted("env"))
+
+    assert run(scenario, monkeypatch).raylet.asked == [0] * TRIES
+
+
+def test_the_end_of_the_mesh_gives_all_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(watched: Watched) -> None:
+        watched.want(3)
+        await watched.told(3)
+
+    assert run(scenario, monkeypatch).raylet.ready == 0

@@ -1,0 +1,105 @@
+"""A launcher's warm processes: only those of its own environment count, and no more are asked for than are missing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from schedulemesh.supervisor import warm_workers
+from schedulemesh.supervisor.warm_workers import WarmWorkers, _traits
+
+CORES = 2
+OURS = {"PYTHONPATH": "ours"}
+
+
+class Raylet:
+    """Starts what it is asked for, late."""
+
+    def __init__(self) -> None:
+        self.processes: list[int] = []
+        self.asked: list[int] = []
+
+    async def prestart(self, count: int, keep_alive_s: int) -> None:
+        self.asked.append(count)
+
+    async def idle(self) -> list[int]:
+        return self.processes
+
+
+@pytest.fixture
+def raylet(monkeypatch: pytest.MonkeyPatch) -> Raylet:
+    monkeypatch.setattr(os, "cpu_count", lambda: CORES)
+    monkeypatch.setattr(warm_workers, "_traits", lambda pid: "ours" if pid == "self" or int(pid) > 0 else "others")
+    return Raylet()
+
+
+def keep(workers: WarmWorkers, count: int) -> int:
+    return asyncio.run(workers.keep(count))
+
+
+def workers_of(raylet: Raylet) -> WarmWorkers:
+    return WarmWorkers(raylet)  # type: ignore[arg-type]  # a raylet without Ray
+
+
+def test_those_that_were_asked_for_are_waited_for_before_more_are(raylet: Raylet) -> None:
+    workers = workers_of(raylet)
+    assert [keep(workers, 4) for _ in range(3)] == [0, 0, 0]
+    assert raylet.asked == [CORES]
+    raylet.processes = [1]
+    assert keep(workers, 4) == 1
+    assert raylet.asked == [CORES]
+    raylet.processes = [1, 2]
+    assert keep(workers, 4) == 2
+    assert raylet.asked == [CORES, CORES]
+
+
+def test_those_that_never_come_are_asked_for_again(raylet: Raylet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm_workers, "PATIENCE_S", -1.0)
+    workers = workers_of(raylet)
+    assert [keep(workers, 1) for _ in range(2)] == [0, 0]
+    assert raylet.asked == [1, 1]
+
+
+def test_processes_of_another_environment_do_not_count(raylet: Raylet) -> None:
+    raylet.processes = [-1, -2, 3]
+    assert keep(workers_of(raylet), 1) == 1
+    assert raylet.asked == []
+
+
+def test_no_more_agents_are_placed_here_than_processes_are_ready(
+    raylet: Raylet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm_workers, "NodeAffinitySchedulingStrategy", lambda *_, **__: "here")
+    monkeypatch.setattr(
+        warm_workers.ray, "get_runtime_context", lambda: type("C", (), {"get_node_id": lambda _: "n"})()
+    )
+    raylet.processes = [1, 2]
+    workers = workers_of(raylet)
+    assert workers.placement({}) == "DEFAULT"
+    keep(workers, 2)
+    assert workers.placement({"label_selector": {"zone": "a"}}) == "DEFAULT"
+    assert [workers.placement({}) for _ in range(3)] == ["here", "here", "DEFAULT"]
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    env = {**OURS, "RAY_JOB_ID": "07"}
+    process = subprocess.Popen([sys.executable, "-c", "input()"], env=env, stdin=subprocess.PIPE)
+    yield process
+    process.kill()
+    process.wait()
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def test_what_a_process_was_started_with_is_read_from_it(sleeper: subprocess.Popen[bytes]) -> None:
+    assert _traits(str(sleeper.pid)) == {b"PYTHONPATH=ours"}
+
+
+def test_a_process_that_is_gone_is_of_no_environment() -> None:
+    assert _traits("0") == frozenset()
