@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
+import ray
 
 from schedulemesh.supervisor import warm_workers
 from schedulemesh.supervisor.warm_workers import WarmWorkers, _traits
@@ -75,9 +77,7 @@ def test_no_more_agents_are_placed_here_than_processes_are_ready(
     raylet: Raylet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(warm_workers, "NodeAffinitySchedulingStrategy", lambda *_, **__: "here")
-    monkeypatch.setattr(
-        warm_workers.ray, "get_runtime_context", lambda: type("C", (), {"get_node_id": lambda _: "n"})()
-    )
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=str))
     raylet.processes = [1, 2]
     workers = workers_of(raylet)
     assert workers.placement({}) == "DEFAULT"
