@@ -44,7 +44,7 @@ chaos: $(READY)  ## kill every part of a real cluster for MINUTES (3) with SEED,
 	$(BIN)/python scripts/chaos.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 bench: $(BENCH_READY)  ## measure every claim about speed next to its rivals, into docs/performance.md (over an hour)
-	$(BIN)/python scripts/bench/run.py $(if $(ROWS),--rows $(ROWS))
+	$(BIN)/python scripts/bench/run.py $(if $(ROWS),--rows $(ROWS)) $(if $(KEEP),--keep)
 
 bench-quick: $(BENCH_READY)  ## see that every row of the benchmark still runs
 	$(BIN)/python scripts/bench/run.py --quick $(if $(ROWS),--rows $(ROWS))

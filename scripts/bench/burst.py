@@ -26,7 +26,7 @@ def against_raw(stage: Stage) -> list[Row]:
             "ours": lambda number: burst(stage, ours, agents, f"burst-{number}"),
             "raw": lambda number: burst(stage, raw, agents, f"burst-{number}"),
         },
-        rounds=stage.rounds(30),
+        rounds=stage.rounds(10),
         warmups=stage.size(1, 0),
     )
     ours.scheduler.stop(force=True)

@@ -27,7 +27,7 @@ def idle(stage: Stage) -> list[Row]:
     mesh = StubMesh("bench-idle", 0)
     mesh.fill(stage.size(500, 50))  # what is loaded and allocated once is not a record's
     grown = _growth(mesh, records // _STEPS)
-    cpu = _cpu(mesh.pid, ray.get(bare.pid.remote()), windows=stage.rounds(10), seconds=stage.size(30, 2))
+    cpu = _cpu(mesh.pid, ray.get(bare.pid.remote()), windows=stage.rounds(10), seconds=stage.size(10, 2))
     # The probe that measures stalls keeps the loop awake, so it runs apart.
     stalls = interleave(
         "worst stall",

@@ -3,6 +3,7 @@
     python scripts/bench/run.py                  the whole, into docs/performance.*; takes long
     python scripts/bench/run.py --quick          small sizes, to see that every row still runs; writes nothing into docs
     python scripts/bench/run.py --rows 1,5       some rows only, into build/bench
+    python scripts/bench/run.py --rows 1 --keep  some rows anew in docs/performance.*, the others as they stand there
 
 Exit codes: 0 every row has a result, 1 one has none, or an absurd one. A target that is missed is no failure here.
 """
@@ -58,7 +59,8 @@ SUBJECTS = (
 @click.command()
 @click.option("--quick", is_flag=True, help="Small sizes and few rounds, to see that every row runs.")
 @click.option("--rows", default="", help="Numbers of rows, like 1,5; all if not given.")
-def main(*, quick: bool, rows: str) -> None:
+@click.option("--keep", is_flag=True, help="Measure --rows anew for the document, and keep its other rows.")
+def main(*, quick: bool, rows: str, keep: bool) -> None:
     wanted = numbers(rows) or {row for subject in SUBJECTS for row in subject.rows}
     clean_up_on_termination()
     about = machine.begun(quick=quick)
@@ -72,9 +74,10 @@ def main(*, quick: bool, rows: str) -> None:
                 found += _measure(subject, chosen, shared, quick=quick)
     about.load_at_end = os.getloadavg()
     print(f"\n{heading(about)}\n\n{markdown(found)}\n", flush=True)
-    everything = not rows and not quick
-    folder = ROOT / "docs" if everything else _aside(quick=quick)
-    document.write(folder, about, found)
+    documented = not quick and (keep or not rows)
+    folder = ROOT / "docs" if documented else _aside(quick=quick)
+    others = [row for row in document.rows_in(folder) if row.number not in wanted] if keep else []
+    document.write(folder, about, sorted([*others, *found], key=lambda row: row.number))
     say(f"written into {folder}")
     problems = [f"row {row.number}, {row.subject}: {problem}" for row in found if (problem := absurd(row))]
     for problem in problems:

@@ -16,6 +16,16 @@ NAME = "performance"
 _BLANK = f"# Performance\n\n{START}\n{END}\n"
 
 
+class _Documented(msgspec.Struct):
+    rows: list[Row]
+
+
+def rows_in(folder: Path) -> list[Row]:
+    """The rows that stand there from runs before."""
+    file = folder / f"{NAME}.json"
+    return msgspec.json.decode(file.read_bytes(), type=_Documented).rows if file.exists() else []
+
+
 def write(folder: Path, run: Run, rows: Sequence[Row]) -> None:
     """Into `performance.json`, `.md`, `.svg` and `.png`. What people wrote in the document stays."""
     (folder / f"{NAME}.json").write_bytes(
