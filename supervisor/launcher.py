@@ -102,14 +102,14 @@ class Launcher:
         self._followed_at = time.monotonic()
         return self._listen().after(after)
 
-    async def keep_ready(self, count: int) -> int:
-        """Go some way towards so many idle processes in this environment; how many there are, or UNAVAILABLE."""
+    async def keep_ready(self, count: int) -> tuple[int, int]:
+        """Go some way towards so many idle processes in this environment; see `warmth.Keep`."""
         try:
             if self._warm_workers is None:
                 self._warm_workers = WarmWorkers(await Raylet.of_this_node())
             return await self._warm_workers.keep(count)
         except NotOfferedError:
-            return UNAVAILABLE
+            return UNAVAILABLE, 0
         except Exception as error:  # noqa: BLE001 - answered as text, as all that is raised here
             raise RuntimeError(f"{type(error).__name__}: {_plain(str(error))}"[:_PROBLEM]) from None
 

@@ -147,7 +147,7 @@ class RayLaunchers:
             self._free(slot)
             raise
 
-    async def _keep_ready(self, key: str, count: int) -> int:
+    async def _keep_ready(self, key: str, count: int) -> tuple[int, int]:
         """See `warmth.Keep`. The environment is not needed, and may be gone, where its launcher is up."""
         slot = self._slots.get(key)
         if slot is None:
@@ -157,7 +157,8 @@ class RayLaunchers:
             slot.busy += 1
         try:
             handle = await asyncio.shield(slot.handle)
-            return int(await asyncio.wait_for(handle.keep_ready.remote(count), READY_S))
+            ready, coming = await asyncio.wait_for(handle.keep_ready.remote(count), READY_S)
+            return int(ready), int(coming)
         except (RayActorError, asyncio.TimeoutError):
             await self._end(key, slot)
             raise

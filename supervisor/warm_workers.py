@@ -36,21 +36,21 @@ class WarmWorkers:
         self._raylet = raylet
         self._traits = _traits("self")
         self._turn = asyncio.Lock()
-        self._ready = 0
-        self._expected = 0
+        self._seen: set[int] = set()
+        self._ready = self._coming = 0
         self._patient_until = 0.0
         self._taker: Any = ray.remote(_Taker)  # once: Ray exports a class for each time this is called
 
-    async def keep(self, count: int) -> int:
-        """Go some way towards having so many ready; returns how many there are now."""
+    async def keep(self, count: int) -> tuple[int, int]:
+        """Go some way towards having so many ready; returns how many are, and how many more may still come."""
         async with self._turn:
-            self._ready = await self._count()
-            if self._ready < count:
-                await self._add(count - self._ready)
-            elif self._ready > count:
+            await self._look()
+            if self._ready > count:
                 await self._give_back(min(self._ready - count, _BACK_AT_ONCE))
-                self._ready = await self._count()
-            return self._ready
+                await self._look()
+            else:
+                await self._add(count - self._ready - self._coming)
+            return self._ready, self._coming
 
     def placement(self, options: Mapping[str, Any]) -> Any:
         """Where an agent of a warm pool that may go anywhere is best put: here while one is ready and there is room."""
@@ -60,15 +60,18 @@ class WarmWorkers:
         here = ray.get_runtime_context().get_node_id()
         return NodeAffinitySchedulingStrategy(here, soft=True, _spill_on_unavailable=True)
 
-    async def _count(self) -> int:
-        return sum(_traits(str(pid)) == self._traits for pid in await self._raylet.idle())
+    async def _look(self) -> None:
+        there = {pid for pid in await self._raylet.idle() if _traits(str(pid)) == self._traits}
+        came = len(there - self._seen)
+        self._coming = max(0, self._coming - came) if time.monotonic() < self._patient_until else 0
+        self._seen, self._ready = there, len(there)
 
     async def _add(self, missing: int) -> None:
-        """Ask for some, unless those asked for may still come. Ray starts as many at a time as it has cores."""
-        now = time.monotonic()
-        if self._ready >= self._expected or now > self._patient_until:
-            asked = min(missing, os.cpu_count() or 1)
-            self._expected, self._patient_until = self._ready + asked, now + PATIENCE_S
+        """Ask for some. Ray starts as many at a time as it has cores, and drops the rest."""
+        asked = min(missing, (os.cpu_count() or 1) - self._coming)
+        if asked > 0:
+            self._coming += asked
+            self._patient_until = time.monotonic() + PATIENCE_S
             await self._raylet.prestart(asked, KEEP_ALIVE_S)
 
     async def _give_back(self, count: int) -> None:

@@ -19,7 +19,10 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("schedulemesh.superviso
 LOOK_S = 15.0
 """Between two looks when nothing has happened."""
 SOON_S, SELDOM_S = 0.25, 300.0
-"""Between two looks while some are missing or too many; it grows while nothing changes, or nobody can be asked."""
+"""Between two looks while some are missing or too many; it grows while nothing changes, and more if nobody can be
+asked."""
+COMING_S = 1.0
+"""The same while some are being started."""
 TRIES = 5
 """To give back what is wanted no longer, where nobody can be asked. Their agents' node or environment may be gone."""
 END_S = 20.0
@@ -27,9 +30,9 @@ END_S = 20.0
 UNAVAILABLE = -1
 """What a launcher answers whose raylet does not offer what is needed."""
 
-Keep = Callable[[str, int], Awaitable[int]]
-"""Has an environment's launcher go some way towards so many ready processes; returns how many there are, or
-UNAVAILABLE. Raises what a launcher can raise that is just being lost."""
+Keep = Callable[[str, int], Awaitable[tuple[int, int]]]
+"""Has an environment's launcher go some way towards so many ready processes; returns how many there are (or
+UNAVAILABLE), and how many more may still come. Raises what a launcher can raise that is just being lost."""
 
 
 class _Want:
@@ -76,34 +79,37 @@ class Warmth:
             task.cancel()
 
     async def _watch(self, environment_key: str, seen: Callable[[WarmSeen], None]) -> None:
-        want, told, tries, pause_s = self._wants[environment_key], WarmSeen(environment_key, 0), TRIES, SOON_S
+        want, told, tries, pause_s = self._wants[environment_key], 0, TRIES, SOON_S
         try:
             while True:
                 want.changed.clear()
                 wanted = want.count
                 found = await self._looked(environment_key, want)
-                if found is not None and found != told:
-                    seen(found)
-                    told, pause_s = found, SOON_S
-                elif found is None or found.ready != wanted:
-                    pause_s = min(2 * pause_s, SELDOM_S if found is None else LOOK_S)
-                    tries -= not wanted
-                if not want.count and (not tries or (found is not None and not found.ready)):
+                ready, coming = found or (told, 0)
+                if ready != told:
+                    seen(WarmSeen(environment_key, ready))
+                    told, pause_s = ready, SOON_S
+                else:
+                    pause_s = min(2 * pause_s, SELDOM_S if found is None else COMING_S if coming else LOOK_S)
+                    tries -= not wanted and not coming
+                gone = found is not None and not ready and not coming
+                if not want.count and (gone or tries <= 0):
                     return
-                settled = found is not None and found.ready == wanted
+                settled = found is not None and ready == wanted and not coming
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(want.changed.wait(), LOOK_S if settled else pause_s)
         finally:
             del self._wants[environment_key], self._tasks[environment_key]
 
-    async def _looked(self, environment_key: str, want: _Want) -> WarmSeen | None:
-        """What there is, or None when that is not known."""
+    async def _looked(self, environment_key: str, want: _Want) -> tuple[int, int] | None:
+        """How many are ready and how many may come, or None when that is not known."""
         try:
-            ready = await self._keep(environment_key, want.count)
+            ready, coming = await self._keep(environment_key, want.count)
         except Exception as error:  # noqa: BLE001 - its launcher was lost, or cannot start; there will be another
             log.warning("warm_workers_unknown", environment=environment_key[:16], error=repr(error)[:300])
             return None
         if ready == UNAVAILABLE:
             log.warning("warm_workers_unavailable", environment=environment_key[:16])
-            want.count = ready = 0
-        return WarmSeen(environment_key, ready)
+            want.count = 0
+            return 0, 0
+        return ready, coming

@@ -53,6 +53,12 @@ def script(document: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def blocks_of_its_own(document: Path, other: Path) -> list[str]:
+    """The document's python blocks that are another program than those in their place in the other one."""
+    pairs = zip(blocks(document, "python"), blocks(other, "python"), strict=True)
+    return [one.code for one, there in pairs if ast.dump(ast.parse(one.code)) != ast.dump(ast.parse(there.code))]
+
+
 def promised_output(document: Path) -> list[str]:
     """What the document says that its blocks print, in order: the comments that begin with an arrow."""
     return [found["text"] for line in script(document).splitlines() if (found := _PRINTS.match(line))]

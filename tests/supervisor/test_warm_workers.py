@@ -40,36 +40,42 @@ def raylet(monkeypatch: pytest.MonkeyPatch) -> Raylet:
     return Raylet()
 
 
-def keep(workers: WarmWorkers, count: int) -> int:
-    return asyncio.run(workers.keep(count))
-
-
 def workers_of(raylet: Raylet) -> WarmWorkers:
     return WarmWorkers(raylet)  # type: ignore[arg-type]  # a raylet without Ray
 
 
+def keep(workers: WarmWorkers, count: int) -> tuple[int, int]:
+    return asyncio.run(workers.keep(count))
+
+
 def test_those_that_were_asked_for_are_waited_for_before_more_are(raylet: Raylet) -> None:
     workers = workers_of(raylet)
-    assert [keep(workers, 4) for _ in range(3)] == [0, 0, 0]
+    assert [keep(workers, 4) for _ in range(3)] == [(0, 2)] * 3
     assert raylet.asked == [CORES]
     raylet.processes = [1]
-    assert keep(workers, 4) == 1
-    assert raylet.asked == [CORES]
-    raylet.processes = [1, 2]
-    assert keep(workers, 4) == 2
-    assert raylet.asked == [CORES, CORES]
+    assert keep(workers, 4) == (1, 2)
+    assert raylet.asked == [CORES, 1]
+    raylet.processes = [1, 2, 3]
+    assert keep(workers, 4) == (3, 1)
+    assert raylet.asked == [CORES, 1, 1]
 
 
 def test_those_that_never_come_are_asked_for_again(raylet: Raylet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm_workers, "PATIENCE_S", -1.0)
     workers = workers_of(raylet)
-    assert [keep(workers, 1) for _ in range(2)] == [0, 0]
+    assert [keep(workers, 1) for _ in range(2)] == [(0, 1)] * 2
     assert raylet.asked == [1, 1]
+
+
+def test_those_that_come_are_reckoned_with_when_fewer_are_wanted(raylet: Raylet) -> None:
+    workers = workers_of(raylet)
+    keep(workers, 2)
+    assert keep(workers, 0) == (0, 2)
 
 
 def test_processes_of_another_environment_do_not_count(raylet: Raylet) -> None:
     raylet.processes = [-1, -2, 3]
-    assert keep(workers_of(raylet), 1) == 1
+    assert keep(workers_of(raylet), 1) == (1, 0)
     assert raylet.asked == []
 
 

@@ -20,15 +20,20 @@ class Raylet:
         self.asked: list[int] = []
         self.problem: Exception | None = None
         self.offers = True
+        self.late = 0
 
-    async def keep(self, _: str, count: int) -> int:
+    async def keep(self, _: str, count: int) -> tuple[int, int]:
         self.asked.append(count)
         if self.problem is not None:
             raise self.problem
         if not self.offers:
-            return UNAVAILABLE
+            return UNAVAILABLE, 0
+        if self.late:  # it comes all the same
+            self.late -= 1
+            self.ready += not self.late
+            return 0, 1
         self.ready = min(count, self.ready + 2)
-        return self.ready
+        return self.ready, 0
 
 
 class Watched:
@@ -62,6 +67,7 @@ async def until(condition: Callable[[], bool]) -> None:
 def run(scenario: Callable[[Watched], Awaitable[None]], monkeypatch: pytest.MonkeyPatch) -> Watched:
     monkeypatch.setattr(warmth, "SOON_S", 0.0001)
     monkeypatch.setattr(warmth, "SELDOM_S", 0.001)
+    monkeypatch.setattr(warmth, "COMING_S", 0.001)
 
     async def main() -> Watched:
         watched = Watched()
@@ -164,3 +170,17 @@ def test_the_end_of_the_mesh_gives_all_back(monkeypatch: pytest.MonkeyPatch) -> 
         await watched.told(3)
 
     assert run(scenario, monkeypatch).raylet.ready == 0
+
+
+def test_what_still_comes_after_it_is_wanted_no_longer_is_waited_for_and_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario(watched: Watched) -> None:
+        watched.raylet.late = 9
+        watched.want(1)
+        await until(lambda: bool(watched.raylet.asked))
+        watched.want(0)
+        await until(lambda: not watched.warmth.is_wanted("env"))
+
+    watched = run(scenario, monkeypatch)
+    assert (watched.raylet.late, watched.raylet.ready) == (0, 0)
