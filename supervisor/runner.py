@@ -26,7 +26,7 @@ from schedulemesh.supervisor.transitions import ImpossibleError
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("schedulemesh.supervisor")
 
-CLUSTER_PERIOD_S = 5.0
+CLUSTER_PERIOD_S = 15.0
 SWEEP_PERIOD_S = 15.0
 RETRY_S = 1.0
 WRITES_AT_ONCE = 128
