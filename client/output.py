@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from schedulemesh.client.environment import session
 from schedulemesh.core.names import launcher_name
 
 _OFTEN_S, _SELDOM_S = 0.2, 2.0
@@ -35,12 +36,15 @@ class OutputFollower:
     def __init__(self, mesh: str, namespace: str, environment_key: str) -> None:
         self._launcher_name = launcher_name(mesh, environment_key)
         self._namespace = namespace
+        self._session = session()
         self._followed_since: dict[str, float] = {}
         self._closing = threading.Event()
         self._wanted = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._launcher: Any = None
+        self._answer: Any = None
+        """What was asked last. Kept: to let it go while Ray is being shut down would touch Ray."""
         self._seen, self._since, self._latest = 0, 0.0, 0.0
 
     def follow(self, agent: str) -> None:
@@ -93,17 +97,25 @@ class OutputFollower:
         return bool(lines)
 
     def _asked(self, timeout_s: float, given_up: Callable[[], bool]) -> list[Any]:
-        """The new lines, or none in time. Waited for here and not in ray.get(), for the reason above."""
-        answer = self._launcher.lines.remote(self._seen).future()
+        """The new lines, or none in time.
+
+        Looked for again and again: a wait inside of Ray must not meet a shutdown, as said above. And not through
+        `ObjectRef.future()`, whose callback runs in a thread of Ray's own: that ended a driver with SIGSEGV once.
+        """
+        answer = self._answer = self._launcher.lines.remote(self._seen)
         until = time.monotonic() + timeout_s
-        while not answer.done():
-            if given_up() or not ray.is_initialized() or time.monotonic() > until:
-                return []
+        while not (given_up() or not ray.is_initialized() or time.monotonic() > until):
+            if ray.wait([answer], timeout=0)[0]:
+                return list(ray.get(answer))
             time.sleep(_LOOK_S)
-        return list(answer.result())
+        return []
 
     def _connected(self) -> bool:
-        return not self._closing.is_set() and ray.is_initialized()
+        """To the cluster, by the same connection: after `ray.init()` anew, handles of before are good for nothing."""
+        try:
+            return not self._closing.is_set() and ray.is_initialized() and session() == self._session
+        except Exception:  # noqa: BLE001 - Ray was shut down between the two questions
+            return False
 
     def _close(self) -> None:
         """Before Ray's own exit handler, which was registered earlier and so runs later."""

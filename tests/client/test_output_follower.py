@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
+import weakref
 from collections.abc import Iterator
-from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,16 +39,13 @@ class FakeLauncher:
         self.asked_from.append(after)
         return self
 
-    def future(self) -> Future[list[Line]]:
-        answer: Future[list[Line]] = Future()
+    def answer(self) -> list[Line]:
         if not self.answers:
             self.over.set()
         given = self.answers.pop(0) if self.answers else []
         if isinstance(given, Exception):
-            answer.set_exception(given)
-        else:
-            answer.set_result([line for line in given if line[0] > self.asked_from[-1]])
-        return answer
+            raise given
+        return [line for line in given if line[0] > self.asked_from[-1]]
 
 
 @pytest.fixture
@@ -65,6 +62,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.fixture
 def follower(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> Iterator[OutputFollower]:
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(output, "session", lambda: ("job", "node"))
+    monkeypatch.setattr(ray, "wait", lambda answers, **_: (answers, []))
+    monkeypatch.setattr(ray, "get", FakeLauncher.answer)
     one = OutputFollower("mesh", "ns", "key")
     yield one
     one._close()
@@ -179,3 +179,42 @@ def test_nothing_is_looked_for_after_the_driver_connected_anew(
     launcher.answers.append([line(2, "another connection's")])
     follower._close()
     assert capsys.readouterr().out == "(w pid=7) hello\n"
+
+
+def test_a_driver_that_connected_to_ray_anew_is_shown_nothing_by_the_follower_of_before(
+    follower: OutputFollower, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another one shows it, and every line would come twice."""
+    launcher = FakeLauncher([line(1, "before")])
+    show(follower, monkeypatch, launcher)
+    monkeypatch.setattr(output, "session", lambda: ("next job", "node"))
+    assert follower._thread is not None
+    follower._thread.join(SOON_S)
+    assert not follower._thread.is_alive()
+    launcher.answers.append([line(2, "after")])
+    follower._close()
+    assert capsys.readouterr().out == "(w pid=7) before\n"
+
+
+def test_what_was_asked_is_kept_when_ray_is_shut_down_meanwhile(
+    follower: OutputFollower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To let a reference go just then would touch Ray, which ends the process."""
+    asked: list[weakref.ref[FakeLauncher]] = []
+
+    class Asked(FakeLauncher):
+        def remote(self, after: int) -> FakeLauncher:
+            answer = FakeLauncher()
+            asked.append(weakref.ref(answer))
+            return answer
+
+    def shut_down(answers: list[FakeLauncher], **_: Any) -> tuple[list[FakeLauncher], list[FakeLauncher]]:
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        return [], answers
+
+    monkeypatch.setattr(ray, "wait", shut_down)
+    monkeypatch.setattr(ray, "get_actor", lambda *_, **__: Asked())
+    follower.follow("w")
+    assert follower._thread is not None
+    follower._thread.join(SOON_S)
+    assert [reference() is None for reference in asked] == [False]
