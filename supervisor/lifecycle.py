@@ -144,8 +144,8 @@ class Lifecycle:
         if seen.unmade or seen.actor_id in agent.dropped:
             self._unmade(agent, seen, now, out)
             return
-        if again and seen.phase is ActorPhase.DEAD:
-            return
+        if again and (seen.phase is ActorPhase.DEAD or record.actor_id is None):
+            return  # late news of an actor that was dropped would have this one ended in the other's place
         news = _FINAL_NEWS if seen.phase is ActorPhase.DEAD else (seen.restarts, _RANK[seen.phase])
         if news < agent.news:
             return  # a reading that was under way when something newer was pushed

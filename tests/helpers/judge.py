@@ -193,6 +193,7 @@ class Judge:
         self._answered.clear()
         self._over.clear()
         self._running.clear()
+        self._booked.clear()  # who asks the next mesh the same again is given another agent
 
     # -- the clients ---------------------------------------------------------------------------------------------
 

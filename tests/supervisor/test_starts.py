@@ -233,6 +233,18 @@ def test_a_relaunch_is_not_ended_by_the_death_of_the_first_launchs_actor(bench: 
     assert [order.address.actor_id for order in bench.orders(KillActor)] == ["first"]
 
 
+def test_a_relaunch_that_is_deleted_is_ended_whatever_late_news_said_of_the_first_launchs_actor(bench: Bench) -> None:
+    """The order names no actor, so that it is for the one that is being made."""
+    uid = bench.create()
+    bench.step(LaunchLost(uid, 1, "the launcher died"))
+    bench.read_table()
+    bench.see(uid, PENDING, actor_id="first")
+    bench.see(uid, PENDING, actor_id="second")
+    bench.delete(force=True)
+    assert [order.address.actor_id for order in bench.orders(KillActor)] == [None]
+    assert bench.free() == 3
+
+
 def test_a_relaunch_whose_actor_dies_is_ended_by_its_launcher(bench: Bench) -> None:
     uid = bench.create()
     bench.step(LaunchLost(uid, 1, "the launcher died"))
