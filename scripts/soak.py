@@ -18,6 +18,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts" / "soak"), str(ROOT / "tests" / "helpers")]
 
+import own_cluster  # noqa: E402, F401, I001 - first: how to get in must be set before Ray is imported
 import crashes  # noqa: E402 - lies beside the helpers that it uses
 import hostile  # noqa: E402
 import memory  # noqa: E402
