@@ -1,7 +1,8 @@
 """The soak: tries the mesh at random for long, part by part, and says what it found.
 
-`crashes` needs no Ray and runs until its time is up. `hostile` and `memory` start a Ray cluster of their own, and run
-until their 20,000 inputs and 50,000 agents are through. The exit code is 1 if any part found a broken promise.
+`crashes` needs no Ray and runs until its time is up; `points` needs none and tries each of its points once.
+`hostile` and `memory` start a Ray cluster of their own, and run until their 20,000 inputs and 50,000 agents are
+through. The exit code is 1 if any part found a broken promise.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import own_cluster  # noqa: E402, F401, I001 - first: how to get in must be set 
 import crashes  # noqa: E402 - lies beside the helpers that it uses
 import hostile  # noqa: E402
 import memory  # noqa: E402
+import points  # noqa: E402
 from result import Result, Say  # noqa: E402
 
 CRITICAL = 50
@@ -33,6 +35,10 @@ def _hostile(_: float, seed: int, say: Say) -> Result:
 
 def _memory(_: float, __: int, say: Say) -> Result:
     return _whole(memory.run, "ended agents", "50,000", say)
+
+
+def _points(_: float, __: int, say: Say) -> Result:
+    return points.run(say)
 
 
 def _whole(run: Callable[[], object], what: str, number: str, say: Say) -> Result:
@@ -47,6 +53,7 @@ def _whole(run: Callable[[], object], what: str, number: str, say: Say) -> Resul
 
 PARTS: dict[str, Callable[[float, int, Say], Result]] = {
     "crashes": crashes.soak,
+    "points": _points,
     "hostile": _hostile,
     "memory": _memory,
 }
