@@ -30,7 +30,7 @@ test: $(READY)  ## run the whole test suite, on two real Ray clusters side by si
 
 soak: MINUTES ?= 10
 soak: SEED ?= 1
-soak: $(READY)  ## crash it at random for MINUTES (10) from SEED (1), then at every point; hostile inputs; the memory curve
+soak: $(READY)  ## crash it at random for MINUTES (10) from SEED (1), then hostile inputs and the memory curve
 	$(BIN)/python scripts/soak.py --minutes $(MINUTES) --seed $(SEED)
 
 check: $(READY)  ## lint, types over every file, import directions

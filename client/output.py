@@ -23,6 +23,8 @@ _ANSWER_S = 5.0
 _LAST_S = 1.0
 """How long a driver's exit waits for its agents' last lines."""
 _LOOK_S = 0.02
+_followers: list[OutputFollower] = []
+"""Those of this process's present connection to Ray."""
 _COLOUR, _PLAIN = "\033[36m", "\033[0m"
 
 
@@ -36,7 +38,8 @@ class OutputFollower:
     def __init__(self, mesh: str, namespace: str, environment_key: str) -> None:
         self._launcher_name = launcher_name(mesh, environment_key)
         self._namespace = namespace
-        self._session = session()
+        self.session = session()
+        self._replace_those_of_before()
         self._followed_since: dict[str, float] = {}
         self._closing = threading.Event()
         self._wanted = threading.Event()
@@ -103,19 +106,23 @@ class OutputFollower:
         `ObjectRef.future()`, whose callback runs in a thread of Ray's own: that ended a driver with SIGSEGV once.
         """
         answer = self._answer = self._launcher.lines.remote(self._seen)
-        until = time.monotonic() + timeout_s
+        until, pause = time.monotonic() + timeout_s, _LOOK_S
         while not (given_up() or not ray.is_initialized() or time.monotonic() > until):
             if ray.wait([answer], timeout=0)[0]:
                 return list(ray.get(answer))
-            time.sleep(_LOOK_S)
+            time.sleep(pause)
+            pause = min(2 * pause, _OFTEN_S)
         return []
 
+    def _replace_those_of_before(self) -> None:
+        """After `ray.init()` anew: their handles are good for nothing, and every line would come twice."""
+        for other in _followers:
+            if other.session != self.session:
+                other.leave()
+        _followers[:] = [other for other in _followers if other.session == self.session] + [self]
+
     def _connected(self) -> bool:
-        """To the cluster, by the same connection: after `ray.init()` anew, handles of before are good for nothing."""
-        try:
-            return not self._closing.is_set() and ray.is_initialized() and session() == self._session
-        except Exception:  # noqa: BLE001 - Ray was shut down between the two questions
-            return False
+        return not self._closing.is_set() and ray.is_initialized()
 
     def _close(self) -> None:
         """Before Ray's own exit handler, which was registered earlier and so runs later."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from crash_cases import CASES, FATES, UNDISTURBED, CrashCase, pairs
+from crash_cases import CASES, FATES, CrashCase, pairs
 from result import Result, Say
 from stage import ViolationError
 
@@ -20,21 +20,20 @@ def run(say: Say) -> Result:
     began = reported = time.monotonic()
     worked = time.process_time()
     cases = {**CASES, **dict(pairs())}
-    fates = {"undisturbed": UNDISTURBED, **FATES}
     crashes = 0
     violations: list[str] = []
 
     def result() -> Result:
         figures = {
             "cases": f"{len(CASES)} requests and {len(cases) - len(CASES)} pairs",
-            "fates": f"{len(fates)}",
+            "fates": f"{len(FATES)}",
             "crashes": f"{crashes:,}",
             "seconds": f"{time.monotonic() - began:,.0f} ({time.process_time() - worked:,.0f} of the processor)",
         }
         return Result(figures, violations)
 
     for number, (name, asked) in enumerate(cases.items(), start=1):
-        for fate_name, fate in fates.items():
+        for fate_name, fate in FATES.items():
             case = CrashCase(asked, fate)
             for point in case.points():
                 crashes += 1

@@ -188,6 +188,7 @@ def test_a_driver_that_connected_to_ray_anew_is_shown_nothing_by_the_follower_of
     launcher = FakeLauncher([line(1, "before")])
     show(follower, monkeypatch, launcher)
     monkeypatch.setattr(output, "session", lambda: ("next job", "node"))
+    OutputFollower("mesh", "ns", "key")
     assert follower._thread is not None
     follower._thread.join(SOON_S)
     assert not follower._thread.is_alive()
