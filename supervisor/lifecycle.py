@@ -144,8 +144,8 @@ class Lifecycle:
         if seen.unmade or seen.actor_id in agent.dropped:
             self._unmade(agent, seen, now, out)
             return
-        if again and seen.phase is ActorPhase.DEAD:
-            return
+        if again and (seen.phase is ActorPhase.DEAD or record.actor_id is None):
+            return  # late news of an actor that was dropped would have this one ended in the other's place
         news = _FINAL_NEWS if seen.phase is ActorPhase.DEAD else (seen.restarts, _RANK[seen.phase])
         if news < agent.news:
             return  # a reading that was under way when something newer was pushed
@@ -313,12 +313,7 @@ class Lifecycle:
         self._books.deadlines.schedule(agent)
 
     def _kill(self, agent: Agent, out: Decision) -> None:
-        record = agent.record
-        out.effects.append(KillActor(address(record), record.environment))
-        if record.actor_id is not None and agent.launching and agent.attempt > 1:
-            # Late news may have been of an actor that was dropped; this one is for what its launcher is making.
-            making = Address(record.uid, None, record.actor_name, record.namespace)
-            out.effects.append(KillActor(making, record.environment))
+        out.effects.append(KillActor(address(agent.record), agent.record.environment))
 
     def _kill_stray(self, seen: ActorSeen, out: Decision) -> None:
         """An actor of ours that the books do not know: the launcher of a supervisor that crashed made it late."""
@@ -329,6 +324,8 @@ class Lifecycle:
         record = agent.record
         if record.pid:
             return f"its constructor was still running (pid {record.pid} on node {record.node_id})"
+        if record.actor_id is None and agent.attempt > 1:
+            return "it was launched again, and had not come up"
         if record.actor_id is None:
             return "its environment was still being built, or its class loaded"
         if any(record.need.fits_in(node.free) for node in self.cluster.nodes):

@@ -177,7 +177,7 @@ def test_a_start_whose_time_is_over_after_the_restart_is_ended(bench: Bench) -> 
     bench.now += 60
     bench.read_table(bench.sight(uid, PENDING))
     bench.pass_time(0)
-    assert (bench.agent()["state"], set(bench.killed())) == ("stopping", {uid})
+    assert (bench.agent()["state"], bench.killed()) == ("stopping", [uid])
 
 
 def test_a_stop_goes_on_with_what_is_left_of_its_grace(bench: Bench) -> None:
