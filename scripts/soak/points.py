@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
-from crash_cases import CASES, FATES, CrashCase, pairs
+from crash_cases import CASES, FATES, Case, CrashCase, Fate, pairs
 from result import Result, Say
 from stage import ViolationError
 
@@ -34,17 +35,30 @@ def run(say: Say) -> Result:
 
     for number, (name, asked) in enumerate(cases.items(), start=1):
         for fate_name, fate in FATES.items():
-            case = CrashCase(asked, fate)
-            for point in case.points():
+            for broken in _tried(asked, fate):
                 crashes += 1
-                try:
-                    case.crash(point)
-                except ViolationError as violation:
-                    violations.append(f"{name}, {fate_name}, point {point}: {violation}")
+                if broken:
+                    violations.append(f"{name}, {fate_name}, {broken}")
                     say(violations[-1])
-                    if len(violations) == MAX_VIOLATIONS:
-                        return result()
+            if len(violations) >= MAX_VIOLATIONS:
+                return result()
         if time.monotonic() - reported > REPORT_S:
             reported = time.monotonic()
             say(f"{number} of {len(cases)} cases · {crashes:,} crashes · {len(violations)} violations")
     return result()
+
+
+def _tried(asked: Case, fate: Fate) -> Iterator[str]:
+    """For each point in turn: what was broken by a crash there, or nothing."""
+    try:
+        case = CrashCase(asked, fate)
+    except ViolationError as violation:
+        yield f"without a crash: {violation}"
+        return
+    for point in case.points():
+        try:
+            case.crash(point)
+        except ViolationError as violation:
+            yield f"point {point}: {violation}"
+        else:
+            yield ""
