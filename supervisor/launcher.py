@@ -119,16 +119,17 @@ class Launcher:
         What a user's code raised is answered as text: an exception would be unpickled in the supervisor.
         """
         order = msgspec.msgpack.decode(encoded, type=Launch)
-        self._launching[order.uid] = _Making()
+        making = self._launching[order.uid] = _Making()
         report: LaunchReport
         try:
-            report = await self._launch(order, class_blob, args_blob)
+            report = await self._launch(order, class_blob, args_blob, making)
         except UnmadeError as error:
             report = order.unmade(str(error))
         except Exception as error:  # noqa: BLE001 - whatever it was, an actor may have been made by then
             report = LaunchLost(order.uid, order.attempt, f"{type(error).__name__}: {_plain(str(error))}")
         finally:
-            del self._launching[order.uid]
+            if self._launching.get(order.uid) is making:  # a later attempt may have taken its place
+                del self._launching[order.uid]
         return msgspec.msgpack.encode(report)
 
     async def stop(self, encoded: bytes) -> str:
@@ -171,10 +172,9 @@ class Launcher:
         except (AttributeError, RayError):  # made by a version without this method, or just being restarted by Ray
             handle.__ray_terminate__.remote()
 
-    async def _launch(self, order: Launch, class_blob: bytes, args_blob: bytes) -> LaunchReport:
+    async def _launch(self, order: Launch, class_blob: bytes, args_blob: bytes, making: _Making) -> LaunchReport:
         if order.show_output:
             await self._listen().subscribed(_LISTEN_S)
-        making = self._launching[order.uid]
         if order.adopt is not None:
             making.handle = _find(Address(order.uid, order.adopt, order.actor_name, order.namespace))
             if making.handle is None:  # it had its start, and is not given a second one

@@ -29,7 +29,7 @@ class DurableCluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.redis_port, self.gcs_port, self.client_port, self.dashboard_port, self.agent_port = free_ports(5)
+        self.redis_port, self.gcs_port, self.client_port, self.agent_port = free_ports(4)
         self.address = f"127.0.0.1:{self.gcs_port}"
         self.env = {
             **os.environ,
@@ -43,6 +43,8 @@ class DurableCluster:
             "RAY_prestart_worker_first_driver": "0",
             "RAY_enable_worker_prestart": "0",
             "RAY_num_workers_soft_limit": "2",
+            "RAY_enable_metrics_collection": "0",
+            "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
             "PYTHONUNBUFFERED": "1",
         }
         self._redis: subprocess.Popen[bytes] | None = None
@@ -61,7 +63,7 @@ class DurableCluster:
             "--head",
             f"--port={self.gcs_port}",
             f"--ray-client-server-port={self.client_port}",
-            f"--dashboard-port={self.dashboard_port}",
+            "--include-dashboard=false",
             f"--dashboard-agent-listen-port={self.agent_port}",
             f"--temp-dir={self.folder}",
             "--num-cpus=0",

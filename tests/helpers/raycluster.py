@@ -45,6 +45,8 @@ class RealCluster:
             "RAY_enable_metrics_collection": "0",
             "REPORTER_UPDATE_INTERVAL_MS": "60000",
             "METRICS_RECORD_INTERVAL_S": "60",
+            # Each log monitor lists all log files twice a second then, instead of ten times.
+            "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
             "PYTHONUNBUFFERED": "1",
             # Ray Client's server forks a process for each client, and gRPC's own fork handlers end that child with
             # SIGSEGV now and then, before it has become anything: "Starting Ray client server failed".
