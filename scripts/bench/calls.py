@@ -16,6 +16,7 @@ from harness.subject import Part, Stage, main
 from harness.task_counts import executed
 
 RAW = "calls to an agent"
+RAW_TO_RAW = "calls to other raw actors"
 SERVE = "calls to an agent, and Serve"
 IN_FLIGHT = 100
 _ONGOING = 1000
@@ -23,15 +24,16 @@ _NOTE = (
     f"Serve's max_ongoing_requests is {_ONGOING}, as an agent's max_concurrency; at its own 5 it retries with pauses. "
     "On both sides the caller is one asyncio loop"
 )
+_NOISE = "shown, not judged: both sides are raw actors of one class, so this is what the measure itself is worth"
 _PAIRS = 4
 """Two processes of one class are never equally fast; so several of each take turns."""
 
 
 def against_raw(stage: Stage) -> list[Row]:
     ours, raw = Ours("bench-calls"), Raw()
-    names = [f"calls-{number}" for number in range(_PAIRS)]
-    agents, actors = ours.create(names), raw.create(names)
-    ray.get([handle.ping.remote() for handle in (*agents, *actors)])
+    names, others = ([f"{kind}-{number}" for number in range(_PAIRS)] for kind in ("calls", "others"))
+    agents, actors, more = ours.create(names), raw.create(names), raw.create(others)
+    ray.get([handle.ping.remote() for handle in (*agents, *actors, *more)])
     supervisor = ours.scheduler.status()["pid"]
     counts = _counter_counts(ours, supervisor)
     before = executed(supervisor)
@@ -45,16 +47,21 @@ def against_raw(stage: Stage) -> list[Row]:
             {
                 "ours": lambda number, call=call, calls=calls: call(agents[number % _PAIRS], calls),  # type: ignore[misc]
                 "raw": lambda number, call=call, calls=calls: call(actors[number % _PAIRS], calls),  # type: ignore[misc]
+                "more": lambda number, call=call, calls=calls: call(more[number % _PAIRS], calls),  # type: ignore[misc]
             },
             rounds=stage.rounds(40),
             warmups=_PAIRS,
         )
         pairs = list(zip(rates["ours"], rates["raw"], strict=True))
         rows.append(ratio_row(5, f"{RAW}, {label}", pairs, unit="/s", rival="raw handle", target=at_least(0.99)))
+        same = list(zip(rates["more"], rates["raw"], strict=True))
+        rows.append(
+            ratio_row(5, f"{RAW_TO_RAW}, {label}", same, unit="/s", rival="raw handle", target=None, note=_NOISE)
+        )
     meanwhile = executed(supervisor) - before
     assert is_alive(supervisor)  # noqa: S101 - else its count would be of another process
     ours.scheduler.stop(force=True)
-    raw.end(names)
+    raw.end([*names, *others])
     note = f"as Ray counts the calls that the supervisor's process executed; {counts} before, for 5 that were asked"
     rows.append(count_row(5, "calls that the supervisor got meanwhile", meanwhile, target=at_most(0), note=note))
     return rows

@@ -18,24 +18,28 @@ from harness.waiting import wait_until
 COLD = "create one agent, cold, to its first answer"
 WARM = "create one agent from a warm pool, to its first answer"
 RIVAL = "raw detached actor, cold"
+RIVAL_WITH_ENV = "raw detached actor with a `runtime_env` of one variable, cold"
 _KEPT_WARM = 2
 _WARM_POOL = "warm"
 _WARM_S = 60.0
 _NOTE = "before each create, on both sides, no worker process of the cluster is idle"
+_CAUSE = "shown, not judged: what a raw create takes that goes the same way through Ray as an agent's"
 
 
 def cold(stage: Stage) -> list[Row]:
-    ours, raw = Ours("bench-cold"), Raw()
+    ours, raw, with_env = Ours("bench-cold"), Raw(), Raw({"env_vars": {"BENCH": "1"}})
     taken = interleave(
         "cold create",
         {
             "ours": lambda number: _first_answer(stage, ours, f"cold-{number}"),
             "raw": lambda number: _first_answer(stage, raw, f"cold-{number}"),
+            "with_env": lambda number: _first_answer(stage, with_env, f"env-{number}"),
         },
         rounds=stage.rounds(30),
     )
     ours.scheduler.stop(force=True)
     pairs = list(zip(taken["ours"], taken["raw"], strict=True))
+    alike = list(zip(taken["ours"], taken["with_env"], strict=True))
     return [
         ratio_row(1, f"{COLD}, p50", pairs, unit="s", rival=RIVAL, target=at_most(1.05), note=_NOTE),
         ratio_row(
@@ -49,6 +53,7 @@ def cold(stage: Stage) -> list[Row]:
             shows=_p95,
             note=_NOTE,
         ),
+        ratio_row(1, f"{COLD}, p50", alike, unit="s", rival=RIVAL_WITH_ENV, target=None, note=_CAUSE),
     ]
 
 

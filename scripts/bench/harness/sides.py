@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -64,11 +64,12 @@ class Ours:
 
 
 class Raw:
-    """Detached named actors, with the options that an agent has by default."""
+    """Detached named actors, with the options that an agent has by default, and a runtime_env if one is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime_env: Mapping[str, Any] | None = None) -> None:
         remote: Any = ray.remote
         self._class = remote(Probe)
+        self._further = {"runtime_env": dict(runtime_env)} if runtime_env else {}
         self._handles: dict[str, Any] = {}
 
     def create(self, names: Sequence[str]) -> list[Any]:
@@ -90,6 +91,7 @@ class Raw:
             max_restarts=-1,
             max_task_retries=3,
             max_concurrency=1000,
+            **self._further,
         )
         self._handles[name] = actor.remote(name, {}, None)
         return self._handles[name]
