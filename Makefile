@@ -26,7 +26,7 @@ demo: $(READY)  ## watch it work on a local cluster (under 90 s)
 
 test: $(READY)  ## run the whole test suite, on two real Ray clusters side by side
 	@$(if $(WITHOUT_REDIS),echo "no redis-server here: the tests of GCS and head outages are left out")
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(WITHOUT_REDIS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(WITHOUT_REDIS)
 
 soak: MINUTES ?= 10
 soak: SEED ?= 1

@@ -33,6 +33,8 @@ WRITES_AT_ONCE = 128
 AT_ONCE = 250
 """Actors of a reading that are decided on without a pause: some milliseconds."""
 _LAST_WORD_S = 0.2
+"""Before a process ends itself for a request that it cannot even refuse. Ray sends the answers that were given a moment
+before in the background, and says of none when it has left; one that is lost is asked for again."""
 # Refusals that rest on the size of the cluster are decided once more on a fresh look before they are given.
 _CLUSTER_BOUND = frozenset({"InsufficientClusterCapacityError", "NoNodeFitsError"})
 

@@ -25,6 +25,15 @@ from raycluster import RealCluster, eventually, processes_of
 import schedulemesh
 
 
+LONG = ("demo", "outages", "blocks", "isolation", "crashes", "drivers", "capacity", "life", "crash_points", "ends")
+"""The files that take longest, which are begun with: one that is begun last keeps the other worker waiting."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {f"test_{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[RealCluster]:
     """The cluster, with this process connected to it as a driver in namespace `tests`."""

@@ -20,7 +20,6 @@ from ray.exceptions import RayError
 
 SUBJECT = "SIGKILL of the supervisor"
 _BACK_S = 120.0
-_BETWEEN_S = 1.0
 
 
 def recover(stage: Stage) -> list[Row]:
@@ -88,7 +87,6 @@ def _failed_calls(stage: Stage) -> Row:
         kill(pid)
         wait_until("the supervisor is back", lambda pid=pid: ours.scheduler.status()["pid"] != pid)  # type: ignore[misc]
         wait_until("the agent was called", lambda before=before: caller.calls > before)  # type: ignore[misc]
-        time.sleep(_BETWEEN_S)
     caller.stop()
     ours.scheduler.stop(force=True)
     note = f"{caller.calls:,} calls during {kills} kills of a real supervisor"

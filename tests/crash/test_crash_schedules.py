@@ -6,7 +6,7 @@ import pytest
 from random_schedule import RandomSchedule
 from stage import ViolationError
 
-SEEDS, CHUNK = 700, 50
+SEEDS, CHUNK = 2000, 100
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))

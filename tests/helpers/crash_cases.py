@@ -50,6 +50,7 @@ WARM = CreatePool("p", {}, {"cpu": 1.0}, 2, overcommit=False, warm_agents=2, env
 THERE = agent("a")
 BUSY = agent("a", hook=IGNORES)
 WANTED = {"get_if_exists": True}
+ELSEWHERE = {"name": "theirs", "namespace": "elsewhere"}
 
 
 class Case(NamedTuple):
@@ -66,6 +67,7 @@ CASES: dict[str, Case] = {
     "create a pool that is another": Case((CreatePool("p", {}, {"cpu": 9.0}, 0, overcommit=False),), (POOL,)),
     "create a pool too large for the cluster": Case((CreatePool("q", {}, {"cpu": 99.0}, 0, overcommit=False),), ()),
     "create an agent": Case((agent(),)),
+    "create an agent in another namespace": Case((agent(options=ELSEWHERE),)),
     "create an agent without room": Case((agent(resources={"cpu": 1.5}),)),
     "create an agent too large for all nodes": Case((agent(resources={"cpu": 90.0}),)),
     "create an agent whose constructor raises": Case((agent(constructor=RAISES),)),
@@ -82,6 +84,9 @@ CASES: dict[str, Case] = {
     "resize a warm pool": Case((ResizePool("p", None, None, force=False, warm_agents=0), agent()), (WARM,)),
     "delete a warm pool": Case((DeletePool("p", force=True),), (WARM, THERE)),
     "delete an agent": Case((DeleteAgent("a", 30.0, force=False),)),
+    "delete an agent in another namespace": Case(
+        (DeleteAgent("a", 30.0, force=False),), (POOL, agent("a", options=ELSEWHERE))
+    ),
     "delete an agent by force": Case((DeleteAgent("a", 30.0, force=True),)),
     "delete an agent that hangs": Case((DeleteAgent("a", 2.0, force=False),), (POOL, BUSY)),
     "delete an agent that is starting": Case((agent(), DeleteAgent("b", 30.0, force=False))),

@@ -56,6 +56,7 @@ METHODS: dict[str, dict[str, st.SearchStrategy[Odd]]] = {
         "labels": just({}),
         "resources": st.sampled_from([{"cpu": 0.5}, {"cpu": 1e6}]).flatmap(just),
         "target_agents": just(1),
+        "warm_agents": just(0),
         "overcommit": _FLAG,
     },
     "get_pool": {"name": just(POOL)},
@@ -64,6 +65,7 @@ METHODS: dict[str, dict[str, st.SearchStrategy[Odd]]] = {
         "name": just(POOL),
         "resources": st.sampled_from([None, {"cpu": 0.1}]).flatmap(just),
         "target_agents": st.sampled_from([None, 1]).flatmap(just),
+        "warm_agents": st.sampled_from([None, 0]).flatmap(just),
         "force": _FLAG,
     },
     "delete_pool": {"name": st.sampled_from([POOL, "another"]).flatmap(just), "force": _FLAG},
@@ -158,7 +160,7 @@ class HostileDriver:
             if pool["name"] != POOL:
                 scheduler.delete_pool(pool["name"], force=True)
         if scheduler.list_pools()["pools"]:
-            scheduler.resize_pool(POOL, resources=RESOURCES, target_agents=TARGET)
+            scheduler.resize_pool(POOL, resources=RESOURCES, target_agents=TARGET, warm_agents=0)
         else:
             scheduler.create_pool(POOL, {"team": "a"}, RESOURCES, target_agents=TARGET)
         options = {"get_if_exists": True, "max_concurrency": 1}

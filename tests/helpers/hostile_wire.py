@@ -214,6 +214,8 @@ class HostileSender:
         self._ids = count()
         self.ledger: list[dict[str, Any]] = []
         self.outcomes: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
+        """What kinds of requests were sent, of those that could be decoded."""
         self._settle()
 
     def send(self, message: object) -> bool:
@@ -221,6 +223,8 @@ class HostileSender:
         if self._is_spared(message):
             self.outcomes["spared"] += 1
             return False
+        with contextlib.suppress(ScheduleMeshError):
+            self.kinds[type(decode_request(message).body).__name__] += 1
         reply = decode_reply(self._call(message))
         answers = [reply] if reply.replies is None else reply.replies
         for one in answers:
@@ -255,11 +259,13 @@ class HostileSender:
     def _is_spared(self, message: object) -> bool:
         with contextlib.suppress(ScheduleMeshError):
             body = decode_request(message).body
-            agents = body.agents if isinstance(body, CreateAgents) else [body]
             if isinstance(body, Stop):
                 return True
+            if isinstance(body, (CreatePool, ResizePool)) and not body.warm_agents:
+                return False  # nothing is started in its environment
             if self._environment is not None:
-                return any(getattr(one, "environment", self._environment) != self._environment for one in agents)
+                named = body.agents if isinstance(body, CreateAgents) else [body]
+                return any(getattr(one, "environment", self._environment) != self._environment for one in named)
         return False
 
     def _settle(self) -> None:

@@ -75,7 +75,8 @@ def books(scheduler: Scheduler) -> Any:
 
 def test_an_idle_mesh_comes_back_whole_while_its_agents_answer(scheduler: Scheduler, pool: str) -> None:
     first = scheduler.create_agent("a", pool, Plain)["agent"]
-    scheduler.create_agent("b", pool, Plain, labels={"own": "label"})
+    theirs = {"name": "theirs", "namespace": "elsewhere"}
+    scheduler.create_agent("b", pool, Plain, labels={"own": "label"}, ray_options=theirs)
     before = books(scheduler)
     with calling(first) as failures:
         pid = kill_supervisor(scheduler)
@@ -84,7 +85,10 @@ def test_an_idle_mesh_comes_back_whole_while_its_agents_answer(scheduler: Schedu
     assert failures == []
     scheduler.create_agent("c", pool, Plain)
     scheduler.delete_agent("a")
-    assert {row.name for row in living_actors()} == {"b", "c"}
+    assert {row.name for row in living_actors()} == {"theirs", "c"}
+    assert ray.get(ray.get_actor("theirs", namespace="elsewhere").ping.remote()) == "pong"
+    scheduler.delete_agent("b")
+    assert {row.name for row in living_actors()} == {"c"}
 
 
 def test_creates_under_way_succeed_without_being_repeated(scheduler: Scheduler, pool: str, tmp_path: Path) -> None:

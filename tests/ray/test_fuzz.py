@@ -5,6 +5,7 @@ The same examples every time; `make soak` tries others, and many more.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from inspect import Parameter
 from typing import Any
@@ -13,10 +14,11 @@ import pytest
 import ray
 from drivers import MESH
 from fuzz import on_examples
-from hostile_client import HostileDriver, calls, sendable
+from hostile_client import METHODS, HostileDriver, calls, sendable
 from hostile_wire import HostileSender, messages
 from ray.exceptions import RayError
 
+import schedulemesh
 from schedulemesh import Scheduler
 
 EXAMPLES = 250
@@ -43,7 +45,17 @@ def test_whatever_is_sent_to_the_supervisor_is_answered(scheduler: Scheduler) ->
     assert scheduler.status()["pid"] == pid
     assert sender.outcomes["InvalidRequestError"] > EXAMPLES / 2
     assert sender.outcomes["spared"] < EXAMPLES / 10
+    assert sender.kinds.keys() >= {type(body).__name__ for body in good}, "some kind of request was never sent whole"
     assert sum(sender.outcomes.values()) >= EXAMPLES
+
+
+def test_every_parameter_of_every_method_is_among_those_that_are_tried() -> None:
+    methods = {name for name, _ in inspect.getmembers(Scheduler, inspect.isfunction) if not name.startswith("_")}
+    assert set(METHODS) == methods | {"connect"}
+    for name, tried in METHODS.items():
+        method = schedulemesh.connect if name == "connect" else getattr(Scheduler, name)
+        if name != "create_agents":  # its one parameter is a list, of which the parts are tried
+            assert set(tried) == set(inspect.signature(method).parameters) - {"self"}, name
 
 
 class RaisesThere:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,6 +126,8 @@ def test_a_gcs_restart_disturbs_no_call_and_what_was_asked_meanwhile_is_done(
     durable: DurableCluster, watched: Prompt, tmp_path: Path
 ) -> None:
     supervisor = watched.tell("mesh.status()['pid']")
+    watched.tell("make('unseen', 'left')")
+    unseen = watched.tell("info('unseen')['pid']")
     asking = Prompt(tmp_path / "asking", durable.env, PREAMBLE)
     asking.tell("mesh = schedulemesh.connect()")
     asking.tell("ask('right', 'who')")
@@ -132,12 +136,13 @@ def test_a_gcs_restart_disturbs_no_call_and_what_was_asked_meanwhile_is_done(
     before = tally(watched)[0]
 
     durable.kill_gcs()
-    assert watched.tell("mesh.get_pool('p')['pool']['agents']") == 3, "the books are still there to be read"
+    assert watched.tell("mesh.get_pool('p')['pool']['agents']") == 4, "the books are still there to be read"
     asking.begin("make('new', 'left')")
     looking.begin("info('left')['state']")  # a handle that it has not had before
     assert eventually(lambda: watched.tell("ray.get(caller.tally.remote())")[0] > before + 100)
     with pytest.raises(DriverError, match=r"SupervisorUnavailableError: .* gave no answer within 2 s"):
         watched.tell("schedulemesh.connect(timeout_s=2)")
+    os.kill(unseen, signal.SIGKILL)  # nobody can say so
     durable.start_gcs()
 
     assert asking.answer() == "running"
@@ -146,7 +151,9 @@ def test_a_gcs_restart_disturbs_no_call_and_what_was_asked_meanwhile_is_done(
     looking.close()
     assert tally(watched)[1] == []
     assert watched.tell("mesh.status()['pid']") == supervisor
-    assert used(watched) == pytest.approx(0.4)
+    assert used(watched) == pytest.approx(0.5)
+    assert eventually(lambda: watched.tell("info('unseen')['restarts']") == 1, timeout_s=60), "what was missed is read"
+    assert eventually(lambda: watched.tell("info('unseen')['state']") == "running")
 
     assert eventually(lambda: heard_from(watched)), "what agents print is shown again"
     watched.tell("os.kill(info('left')['pid'], 9)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from raycluster import RealCluster, eventually, processes_of
 from rayview import call, kill_supervisor
 
+import schedulemesh
 from schedulemesh import AgentActor, Scheduler
 
 WARM = 2
@@ -44,3 +45,14 @@ def test_an_agent_takes_a_ready_process_and_another_takes_its_place(cluster: Rea
     assert eventually(lambda: ready(scheduler) == 0, timeout_s=UP_S)
     assert eventually(lambda: len(idle(cluster)) <= len(before) - WARM, timeout_s=UP_S), "they were not given back"
     assert call(agent, "who") == "quick"
+
+
+def test_a_stopped_mesh_gives_its_ready_processes_back(cluster: RealCluster) -> None:
+    mesh = schedulemesh.connect("warm-mesh", log_to_driver=False)
+    before = idle(cluster)
+    mesh.create_pool("warm", resources={"cpu": 0.1}, target_agents=4, warm_agents=WARM)
+    assert eventually(lambda: ready(mesh) == WARM, timeout_s=UP_S)
+    there = idle(cluster) - before
+    assert len(there) >= WARM
+    mesh.stop(force=True)
+    assert eventually(lambda: not there & idle(cluster), timeout_s=UP_S), "they were not given back"
