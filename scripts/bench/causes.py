@@ -52,6 +52,7 @@ _SUPERVISOR = {
     "log lines": ("structlog/",),
     "the event loop": ("asyncio/", "(selectors.py"),
     "Ray: taking calls, sending answers": ("ray/",),
+    "native code on a thread of its own: Ray's, which has no frames of Python": ("Thread.run (threading.py",),
 }
 _WORKER = {
     "imports for the first argument a process gets (Ray: pydantic)": ("pydantic", "serialization_addons"),
