@@ -23,6 +23,7 @@ from burst import burst
 from core import SteadyMesh
 from harness.children import clean_up_on_termination, run
 from harness.cluster import FOLDER, Cluster
+from harness.processes import spare_workers
 from harness.records import POOL, StubMesh, encoded
 from harness.sides import Ours, Raw, Side
 from harness.spending import Spending
@@ -78,14 +79,14 @@ def burst_of_creates(stage: Stage) -> None:
     cast("Ours", sides["an agent"]).scheduler.stop(force=True)
 
 
-def warm_create(_: Stage) -> None:
+def warm_create(stage: Stage) -> None:
     """The process that an agent of a warm pool gets, until it has answered."""
     scheduler: Any = (ours := Ours("causes-warm")).scheduler
     scheduler.create_pool("warm", resources={"cpu": 0.1}, warm_agents=1)
     stacks: dict[tuple[str, ...], int] = {}
     for number in range(_WARM):
         wait_until("the pool is warm", lambda: scheduler.get_pool("warm")["pool"]["warm_ready"] >= 1)
-        (pid,) = _idle()
+        (pid,) = spare_workers(stage.cluster.folder)
         spy = Spy(pid, rate=1000)
         time.sleep(1)
         ray.get(ours.create_in("warm", f"warm-{number}").ping.remote())
@@ -166,15 +167,6 @@ def _print(what: str, table: Mapping[str, str]) -> None:
     print(f"\n**{what}**\n\n| part | |\n|---|---|")
     for part, value in table.items():
         print(f"| {part} | {value} |", flush=True)
-
-
-def _idle() -> list[int]:
-    """The idle workers; there are no others' on this cluster."""
-    return [
-        int(entry.name)
-        for entry in Path("/proc").glob("[0-9]*")
-        if (entry / "cmdline").exists() and (entry / "cmdline").read_bytes().startswith(b"ray::IDLE")
-    ]
 
 
 @click.command()

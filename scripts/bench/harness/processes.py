@@ -15,7 +15,7 @@ def spare_workers(folder: Path) -> list[int]:
     """Worker processes of the cluster that run nothing: idle, or just starting. A create might take one of them."""
     return [
         pid
-        for pid, command in _commands()
+        for pid, command in commands()
         if (command.startswith("ray::IDLE") or _is_starting(command)) and _is_inside(pid, folder)
     ]
 
@@ -23,7 +23,7 @@ def spare_workers(folder: Path) -> list[int]:
 def living(session: int) -> list[int]:
     """The processes of a session, without those that only wait for their parent to notice their end."""
     found = []
-    for pid, _ in _commands():
+    for pid, _ in commands():
         with contextlib.suppress(OSError):  # it ended while we looked
             state, _, _, owner = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[:4]
             if int(owner) == session and state not in "ZX":
@@ -58,7 +58,8 @@ def cpu_seconds(pid: int) -> float:
     return total / 1e9
 
 
-def _commands() -> Iterator[tuple[int, str]]:
+def commands() -> Iterator[tuple[int, str]]:
+    """Every process of the machine, by its command; empty for one that has ended, or is the kernel's."""
     for entry in _PROC.glob("[0-9]*"):
         with contextlib.suppress(OSError):
             yield int(entry.name), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")

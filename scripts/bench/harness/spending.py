@@ -8,6 +8,8 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+from harness.processes import commands
+
 _LOOK_S = 0.02
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _KINDS = {
@@ -42,20 +44,19 @@ class Spending:
     def _look(self) -> None:
         while not self._over.wait(_LOOK_S):
             for pid, command, ticks in _processes():
-                if int(pid) == os.getpid():
+                if pid == os.getpid():
                     continue
                 known = (kind for text, kind in _KINDS.items() if text in command)
                 self._spent[next(known, _ELSE)] += max(0, ticks - self._last.get(pid, 0))
                 self._last[pid] = ticks
 
 
-def _processes() -> list[tuple[str, str, int]]:
+def _processes() -> list[tuple[int, str, int]]:
     """Each process with its command, and the ticks of the clock that it ran."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*"):
+    for pid, command in commands():
         with contextlib.suppress(OSError):  # it ended while we looked
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             if command:
-                found.append((entry.name, command, int(fields[11]) + int(fields[12])))
+                found.append((pid, command, int(fields[11]) + int(fields[12])))
     return found
