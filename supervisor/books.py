@@ -68,7 +68,7 @@ class Books:
         """The pool of that name, in use or being deleted; raises PoolNotFoundError."""
         pool = self.pools.get(name)
         if pool is None:
-            raise PoolNotFoundError(pool=check_name(name, "pool name"), close=close_matches(name, self.pools))
+            raise PoolNotFoundError(pool=check_name(name, "pool name"), close=close_matches(name, reversed(self.pools)))
         return pool
 
     def active_pool(self, name: str) -> PoolRecord:
@@ -106,7 +106,9 @@ class Books:
         """The latest agent of that name, ended or not; raises AgentNotFoundError."""
         uid = self._latest.get(name)
         if uid is None:
-            raise AgentNotFoundError(agent=check_name(name, "agent name"), close=close_matches(name, self._latest))
+            # Those that are there, newest first: of many names few are looked at, and a typo is of a name just given.
+            listed = (self.agents[uid].record.name for uid in reversed(self.listed_agents))
+            raise AgentNotFoundError(agent=check_name(name, "agent name"), close=close_matches(name, listed))
         return self.agents[uid]
 
     def living(self, name: str) -> Agent | None:

@@ -31,6 +31,10 @@ class Roll:
     def __iter__(self) -> Iterator[str]:
         return self.after(None)
 
+    def __reversed__(self) -> Iterator[str]:
+        """The members, newest first."""
+        return (uid for created_at, uid in reversed(self._order) if self._created_at.get(uid) == created_at)
+
     def add(self, uid: str, created_at: float) -> None:
         if uid not in self._created_at:
             self._created_at[uid] = created_at
