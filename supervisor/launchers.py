@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import ray
 import structlog
-from ray.exceptions import RayActorError, RayError, RuntimeEnvSetupError
+from ray.exceptions import ActorUnschedulableError, RayActorError, RayError, RuntimeEnvSetupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from schedulemesh.core.messages import Environment
@@ -233,6 +233,8 @@ class RayLaunchers:
                 if "already" not in str(error) or time.monotonic() > until:
                     raise LauncherError(f"its environment is not valid: {error}") from None
                 await asyncio.sleep(_RETRY_S)
+            except ActorUnschedulableError:  # its driver's node is gone
+                handle, environment = None, msgspec.structs.replace(environment, node_id="")
             except RayError as error:
                 starts -= 1
                 if not starts or isinstance(error, RuntimeEnvSetupError):
@@ -256,8 +258,8 @@ class RayLaunchers:
         if runtime_env:
             options["runtime_env"] = runtime_env
         if environment.node_id:
-            # Where the driver is, its files are; soft, because the node may be gone when the agent is launched again.
-            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(environment.node_id, soft=True)
+            # Where the driver is, its files are. Ray heeds a soft affinity only of actors that need some resource.
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(environment.node_id, soft=False)
         return self._actor_class.options(
             name=launcher_name(self._mesh, key),
             namespace=self._namespace,
