@@ -29,18 +29,24 @@ def mesh(cluster: RealCluster) -> Iterator[schedulemesh.Scheduler]:
     mesh.stop(force=True)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all of them are run, one after the other, as a reader would."""
+    return tmp_path_factory.mktemp("reader")
+
+
 def test_the_blocks_of_the_readme_run_in_order_and_print_what_it_says(
-    cluster: RealCluster, mesh: schedulemesh.Scheduler, tmp_path: Path
+    cluster: RealCluster, mesh: schedulemesh.Scheduler, folder: Path
 ) -> None:
-    check_printed(README, run_script(script(README), cluster, tmp_path))
+    check_printed(README, run_script(script(README), cluster, folder))
     assert_nothing_is_left(mesh)
 
 
 def test_the_blocks_of_both_guides_run_in_order_and_print_what_they_say(
-    cluster: RealCluster, mesh: schedulemesh.Scheduler, tmp_path: Path
+    cluster: RealCluster, mesh: schedulemesh.Scheduler, folder: Path
 ) -> None:
     """Where a block is the same program in both languages, but for comments, it is run once."""
-    printed = run_script(script(GUIDE_ZH) + "\n".join(blocks_of_its_own(GUIDE, GUIDE_ZH)), cluster, tmp_path)
+    printed = run_script(script(GUIDE_ZH) + "\n".join(blocks_of_its_own(GUIDE, GUIDE_ZH)), cluster, folder)
     for guide in (GUIDE, GUIDE_ZH):
         check_printed(guide, printed)
     assert_nothing_is_left(mesh)
@@ -48,9 +54,9 @@ def test_the_blocks_of_both_guides_run_in_order_and_print_what_they_say(
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_runs_and_leaves_nothing(
-    example: Path, cluster: RealCluster, mesh: schedulemesh.Scheduler, tmp_path: Path
+    example: Path, cluster: RealCluster, mesh: schedulemesh.Scheduler, folder: Path
 ) -> None:
-    assert run(example, cluster.env, tmp_path)
+    assert run(example, cluster.env, folder)
     assert_nothing_is_left(mesh)
 
 

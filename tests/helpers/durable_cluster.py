@@ -44,6 +44,8 @@ class DurableCluster:
             "RAY_enable_worker_prestart": "0",
             "RAY_num_workers_soft_limit": "2",
             "RAY_enable_metrics_collection": "0",
+            "REPORTER_UPDATE_INTERVAL_MS": "60000",
+            "METRICS_RECORD_INTERVAL_S": "60",
             "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
             "PYTHONUNBUFFERED": "1",
         }

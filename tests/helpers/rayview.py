@@ -12,6 +12,7 @@ import ray
 from ray import ActorID
 from ray._private.worker import global_worker
 from ray.core.generated.gcs_pb2 import ActorTableData  # type: ignore[attr-defined]  # made by protoc
+from ray.experimental.internal_kv import _internal_kv_list
 from raycluster import eventually
 
 import schedulemesh
@@ -55,6 +56,17 @@ def ours() -> list[str]:
         if row.state != DEAD
         and ("schedulemesh-agent" in row.labels or row.class_name in ("Launcher", "SupervisorActor"))
     ]
+
+
+def launchers(mesh: str) -> list[Any]:
+    """The rows of the mesh's launchers that are up."""
+    rows = table(actor_state_name="ALIVE").values()
+    return [row for row in rows if row.class_name == "Launcher" and row.name.startswith(f"{mesh}:")]
+
+
+def exports() -> set[bytes]:
+    """The keys of all actor classes in Ray's function table."""
+    return set(_internal_kv_list(b"ActorClass", namespace=b"fun"))
 
 
 def kill_agent(agent: schedulemesh.AgentInfo) -> None:

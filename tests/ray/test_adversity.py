@@ -58,6 +58,9 @@ def test_a_stranger_is_not_killed_in_an_agents_place(scheduler: Scheduler, pool:
     actor_class: Any = Stranger
     stranger = actor_class.options(name="theirs").remote()
     assert ray.get(stranger.who.remote()) == "stranger"
+    with pytest.raises(schedulemesh.AgentStartError, match="is taken"):
+        scheduler.create_agent("mine", pool, Plain, ray_options={"name": "theirs"})
+    assert scheduler.get_pool(pool)["pool"]["agents"] == 0
     with pytest.raises(schedulemesh.AgentStartTimeoutError):
         scheduler.create_agent("mine", pool, Plain, ray_options={"name": "theirs"}, timeout_s=2)
     assert ray.get(stranger.who.remote()) == "stranger"

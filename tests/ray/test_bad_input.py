@@ -86,9 +86,16 @@ def test_a_bad_name_is_refused(scheduler: Scheduler, pool: str, name: Any) -> No
     unchanged(scheduler, lambda: scheduler.create_pool(name, resources={"cpu": 0.1}))
 
 
-def test_a_name_in_any_script_is_fine(scheduler: Scheduler, pool: str) -> None:
-    agent = scheduler.create_agent("模型-Ω 🚀", pool, Plain, resources={"cpu": 0.1})["agent"]
-    assert scheduler.get_agent("模型-Ω 🚀")["agent"]["actor_id"] == agent["actor_id"]
+def test_a_name_in_any_script_is_fine_and_is_offered_to_who_mistypes_it(scheduler: Scheduler, pool: str) -> None:
+    name = "模型-Ω 🚀"
+    agent = scheduler.create_agent(name, pool, Plain, resources={"cpu": 0.1})["agent"]
+    assert scheduler.get_agent(name)["agent"]["actor_id"] == agent["actor_id"]
+    with pytest.raises(LookupError, match=f"did you mean '{name}'"):
+        scheduler.get_agent("模型-Ω 🚁")
+    with pytest.raises(schedulemesh.PoolNotFoundError, match="did you mean 'strict'"):
+        scheduler.create_agent("a", "strikt", Plain, resources={"cpu": 0.1})
+    with pytest.raises(InvalidRequestError, match=f"'{name}' in namespace 'schedulemesh' is an actor, but no superv"):
+        schedulemesh.connect(name)
 
 
 BAD_REQUESTS: dict[str, dict[str, Any]] = {
@@ -128,22 +135,8 @@ def test_an_object_reference_is_refused_with_the_reason(scheduler: Scheduler, po
     assert living_actors() == []
 
 
-def test_an_unknown_pool_and_agent_are_named_with_close_ones(scheduler: Scheduler, pool: str) -> None:
-    with pytest.raises(schedulemesh.PoolNotFoundError, match="did you mean 'strict'"):
-        scheduler.create_agent("a", "strikt", Plain, resources={"cpu": 0.1})
-    scheduler.create_agent("worker-1", pool, Plain, resources={"cpu": 0.1})
-    with pytest.raises(LookupError, match="did you mean 'worker-1'"):
-        scheduler.get_agent("worker-2")
-
-
 def test_a_pool_without_default_wants_to_know_what_an_agent_needs(scheduler: Scheduler, pool: str) -> None:
     unchanged(scheduler, lambda: scheduler.create_agent("bad", pool, Plain))
-
-
-def test_an_actor_that_is_no_supervisor_is_not_taken_for_one(scheduler: Scheduler, pool: str) -> None:
-    scheduler.create_agent("worker-1", pool, Plain, resources={"cpu": 0.1})
-    with pytest.raises(InvalidRequestError, match="'worker-1' in namespace 'schedulemesh' is an actor, but no superv"):
-        schedulemesh.connect("worker-1")
 
 
 class Impostor:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import ray
 from drivers import MESH, DriverRunner
-from rayview import living_actors, row_of
+from raycluster import eventually
+from rayview import exports, launchers, living_actors, row_of
 
 import schedulemesh
 from schedulemesh import AgentActor, InsufficientPoolCapacityError, Scheduler
@@ -39,83 +40,94 @@ def test_the_third_fpga_agent_is_refused_and_fits_after_a_delete(scheduler: Sche
     scheduler.create_agent("f2", "fpga-pool", Plain, resources=size)
 
 
-def test_ten_tenths_are_exactly_one(scheduler: Scheduler) -> None:
-    scheduler.create_pool("tenths", resources={"cpu": 1.0})
-    requests = [schedulemesh.AgentRequest(f"t{n}", "tenths", Plain, {"cpu": 0.1}, ONE_AT_A_TIME) for n in range(11)]
-    replies = scheduler.create_agents(requests)
-    assert [isinstance(reply, InsufficientPoolCapacityError) for reply in replies] == [False] * 10 + [True]
-    assert scheduler.get_pool("tenths")["pool"]["available_resources"]["cpu"] == 0.0
-    assert len(living_actors()) == 10
-    for n in range(10):
-        scheduler.delete_agent(f"t{n}", force=True)
-    assert scheduler.get_pool("tenths")["pool"]["available_resources"]["cpu"] == 1.0
-
-
-RACER = """
+THIRTY = f"""
 import schedulemesh
-class Racer(schedulemesh.AgentActor):
+class Local(schedulemesh.AgentActor):
     pass
-scheduler = schedulemesh.connect({mesh!r})
-print("connected", flush=True)
-input()
-won = lost = 0
-for n in range(5):
-    try:
-        scheduler.create_agent(f"racer-{me}-{{n}}", "race", Racer, ray_options={{"max_concurrency": 1}})
-        won += 1
-    except schedulemesh.InsufficientPoolCapacityError:
-        lost += 1
-print("won", won, "lost", lost)
+def request(name, pool):
+    return schedulemesh.AgentRequest(name, pool, Local, {{"cpu": 0.1}}, {ONE_AT_A_TIME})
+requests = [request(f"t{{n}}", "tenths") for n in range(11)] + [request(f"f{{n}}", "fifths") for n in range(20)]
+for reply in schedulemesh.connect({MESH!r}).create_agents(requests):
+    print("made" if isinstance(reply, dict) else type(reply).__name__)
 """
 
 
-def test_four_drivers_race_for_five_places(scheduler: Scheduler, driver: DriverRunner) -> None:
-    scheduler.create_pool("race", resources={"cpu": 0.5}, target_agents=5)
-    racers = []
-    for me in range(4):
-        code = RACER.format(mesh=MESH, me=me)
-        racers.append(driver.start(code, stdin=True))
-    for racer in racers:
-        assert racer.stdout is not None
-        assert racer.stdout.readline() == "connected\n"
-    results = finished(racers, say="go\n")
-    won, lost = (sum(int(out.split()[place]) for out in results) for place in (1, 3))
-    assert (won, lost) == (5, 15)
-    assert scheduler.get_pool("race")["pool"]["agents"] == 5
-    assert len(living_actors()) == 5
+def test_ten_tenths_are_exactly_one_and_thirty_agents_of_one_class_leave_one_export(
+    scheduler: Scheduler, driver: DriverRunner
+) -> None:
+    """The class is the script's own, so it travels by value. Ten go into a pool of 1, twenty into one of 2."""
+    scheduler.create_pool("tenths", resources={"cpu": 1.0})
+    scheduler.create_pool("fifths", resources={"cpu": 2.0})
+    assert eventually(lambda: launchers(MESH)), "the class of launchers is there"
+    before = exports()
+    told = [line for line in driver.run(THIRTY).splitlines() if " " not in line]
+    assert told == ["made"] * 10 + ["InsufficientPoolCapacityError"] + ["made"] * 20
+    assert len(exports() - before) == 1
+    assert [free_cpu(scheduler, pool) for pool in ("tenths", "fifths")] == [0.0, 0.0]
+    assert len(living_actors()) == 30
+    for n in range(10):
+        scheduler.delete_agent(f"t{n}", force=True)
+    assert [free_cpu(scheduler, pool) for pool in ("tenths", "fifths")] == [1.0, 0.0]
+    assert len(living_actors()) == 20
 
 
-def finished(drivers: list[subprocess.Popen[str]], say: str) -> list[str]:
-    """Tell all drivers to go on, and return what each printed until its end."""
-    for one in drivers:
-        assert one.stdin is not None
-        one.stdin.write(say)
-        one.stdin.flush()
-    outs = []
-    for one in drivers:
-        out, err = one.communicate(timeout=120)
-        assert one.returncode == 0, err
-        outs.append(out)
-    return outs
+def free_cpu(scheduler: Scheduler, pool: str) -> float:
+    return scheduler.get_pool(pool)["pool"]["available_resources"]["cpu"]
 
 
-CONNECTOR = """
+CROWD = """
 import ray, schedulemesh
+class Racer(schedulemesh.AgentActor):
+    pass
 ray.init(log_to_driver=False)
 print("ready", flush=True)
 input()
-print(schedulemesh.connect("crowd").status()["pid"])
+scheduler = schedulemesh.connect("crowd")
+print(scheduler.status()["pid"], flush=True)
+if input() == "race":
+    won = lost = 0
+    for n in range(5):
+        try:
+            scheduler.create_agent(f"racer-{me}-{{n}}", "race", Racer, ray_options={{"max_concurrency": 1}})
+            won += 1
+        except schedulemesh.InsufficientPoolCapacityError:
+            lost += 1
+    print(won, lost)
 """
 
 
-def test_eight_drivers_that_connect_at_once_get_one_supervisor(scheduler: Scheduler, driver: DriverRunner) -> None:
-    drivers = [driver.start(CONNECTOR, stdin=True) for _ in range(8)]
+def test_eight_drivers_get_one_supervisor_and_four_of_them_race_for_five_places(
+    scheduler: Scheduler, driver: DriverRunner
+) -> None:
+    drivers = [driver.start(CROWD.format(me=me), stdin=True) for me in range(8)]
+    assert heard(drivers) == ["ready"] * 8
+    tell(drivers, "connect")
+    (pid,) = set(heard(drivers))
+    crowd = schedulemesh.connect("crowd", start=False)
+    assert crowd.status()["pid"] == int(pid)
+    crowd.create_pool("race", resources={"cpu": 0.5}, target_agents=5)
+    tell(drivers[:4], "race")
+    tell(drivers[4:], "leave")
+    outcomes = [line.split() for line in heard(drivers[:4])]
     for one in drivers:
-        assert one.stdout is not None
-        assert one.stdout.readline() == "ready\n"
-    pids = {out.strip() for out in finished(drivers, say="go\n")}
-    assert len(pids) == 1
-    schedulemesh.connect("crowd", start=False).stop()
+        _, errors = one.communicate(timeout=60)
+        assert one.returncode == 0, errors
+    assert [sum(int(outcome[place]) for outcome in outcomes) for place in (0, 1)] == [5, 15]
+    assert crowd.get_pool("race")["pool"]["agents"] == 5
+    assert len(living_actors()) == 5
+    crowd.stop(force=True)
+
+
+def heard(drivers: list[subprocess.Popen[str]]) -> list[str]:
+    """The next line of each."""
+    return [one.stdout.readline().strip() for one in drivers if one.stdout is not None]
+
+
+def tell(drivers: list[subprocess.Popen[str]], what: str) -> None:
+    for one in drivers:
+        assert one.stdin is not None
+        one.stdin.write(f"{what}\n")
+        one.stdin.flush()
 
 
 def test_pools_may_not_promise_more_than_the_cluster_has(scheduler: Scheduler) -> None:

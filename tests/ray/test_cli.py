@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+import ray
 
 import schedulemesh
 
@@ -81,6 +82,10 @@ def test_a_mesh_from_up_to_down(mesh: Run) -> None:
     done = mesh("down", typed="n\n")
     assert done.returncode == 1
     assert answer(mesh("pools", "--json")) == {"pools": []}
+    assert answer(mesh("agents", "--json")) == {"agents": []}
+    names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+    assert MESH in names
+    assert not [name for name in names if name.startswith(f"{MESH}:launcher")], "looking starts no launcher"
     done = mesh("down", typed="y\n")
     assert (done.returncode, done.stdout) == (0, f"mesh '{MESH}' ended\n")
     done = mesh("down", "--yes")
@@ -112,18 +117,6 @@ def test_agents_are_shown_and_deleted(run: Run, scheduler: schedulemesh.Schedule
     done = on_mesh("delete", "cli-agnet")
     assert done.returncode == 1
     assert "No agent 'cli-agnet'" in error_line(done)
-
-
-def test_looking_loads_no_class_of_a_users_and_starts_no_launcher(mesh: Run, scheduler: schedulemesh.Scheduler) -> None:
-    import ray
-
-    assert mesh("up").returncode == 0
-    for command in ("status", "pools", "agents"):
-        assert mesh(command).returncode == 0
-    names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
-    assert MESH in names
-    assert not [name for name in names if name.startswith(f"{MESH}:launcher")]
-    assert scheduler.status()["mesh"] != MESH
 
 
 def test_a_terminal_sees_that_something_is_under_way(cluster: Cluster) -> None:

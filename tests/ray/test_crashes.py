@@ -91,25 +91,52 @@ def test_an_idle_mesh_comes_back_whole_while_its_agents_answer(scheduler: Schedu
     assert {row.name for row in living_actors()} == {"c"}
 
 
-def test_creates_under_way_succeed_without_being_repeated(scheduler: Scheduler, pool: str, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
+class Lingers(AgentActor):
+    """Ends when the gate is there, and notes each time that its hook is run."""
+
+    def __init__(self, name: str, labels: dict[str, str], supervisor: Any = None, *, gate: str) -> None:
+        super().__init__(name, labels, supervisor)
+        self.gate = Path(gate)
+
+    def on_stop(self) -> None:
+        with self.gate.with_suffix(".asked").open("a") as asked:
+            asked.write("asked\n")
+        while not self.gate.exists():
+            time.sleep(0.02)
+
+
+def test_creates_and_a_delete_under_way_are_finished_without_being_repeated(
+    scheduler: Scheduler, pool: str, tmp_path: Path
+) -> None:
+    coming, going = tmp_path / "coming", tmp_path / "going"
     witness = scheduler.create_agent("witness", pool, Plain)["agent"]
+    scheduler.create_agent("going", pool, Lingers, actor_kwargs={"gate": str(going)})
     replies: dict[str, Any] = {}
 
     def create(name: str) -> None:
-        replies[name] = scheduler.create_agent(name, pool, Slow, actor_kwargs={"gate": str(gate)})
+        replies[name] = scheduler.create_agent(name, pool, Slow, actor_kwargs={"gate": str(coming)})
+
+    def delete() -> None:
+        replies["going"] = scheduler.delete_agent("going")
 
     threads = [threading.Thread(target=create, args=(f"s{n}",)) for n in range(3)]
+    threads.append(threading.Thread(target=delete))
     for thread in threads:
         thread.start()
-    assert eventually(lambda: len([row for row in living_actors() if row.pid]) == 4, timeout_s=60)
+    assert eventually(lambda: len([row for row in living_actors() if row.pid]) == 5, timeout_s=60)
+    assert eventually(going.with_suffix(".asked").exists)
     with calling(witness) as failures:
         kill_supervisor(scheduler)
         assert eventually(lambda: scheduler.status()["agents"]["starting"] == 3)
-        gate.write_text("go")
+        assert scheduler.get_agent("going")["agent"]["state"] == "stopping"
+        assert scheduler.get_pool(pool)["pool"]["agents"] == 5, "capacity is held until the end was seen"
+        for gate in (coming, going):
+            gate.write_text("go")
         for thread in threads:
             thread.join(60)
     assert failures == []
+    assert replies.pop("going")["agent"]["state"] == "stopped"
+    assert going.with_suffix(".asked").read_text() == "asked\n", "the hook ran once"
     assert {name: reply["created"] for name, reply in replies.items()} == {"s0": True, "s1": True, "s2": True}
     assert sorted(row.name for row in living_actors()) == ["s0", "s1", "s2", "witness"]
     assert scheduler.get_pool(pool)["pool"]["agents"] == 4
@@ -117,46 +144,14 @@ def test_creates_under_way_succeed_without_being_repeated(scheduler: Scheduler, 
 
 def test_creates_that_had_just_been_admitted_are_carried_out(scheduler: Scheduler, pool: str) -> None:
     replies: list[Any] = []
-    requests = [schedulemesh.AgentRequest(f"r{n}", pool, Plain) for n in range(5)]
+    requests = [schedulemesh.AgentRequest(f"r{n}", pool, Plain) for n in range(3)]
     creator = threading.Thread(target=lambda: replies.extend(scheduler.create_agents(requests)))
     creator.start()
-    assert eventually(lambda: scheduler.get_pool(pool)["pool"]["agents"] == 5)
+    assert eventually(lambda: scheduler.get_pool(pool)["pool"]["agents"] == 3)
     kill_supervisor(scheduler)
     creator.join(120)
-    assert [reply["agent"]["state"] for reply in replies] == ["running"] * 5
-    assert sorted(row.name for row in living_actors()) == [f"r{n}" for n in range(5)]
-
-
-class Lingers(AgentActor):
-    """Ends when the gate is there."""
-
-    def __init__(self, name: str, labels: dict[str, str], supervisor: Any = None, *, gate: str) -> None:
-        super().__init__(name, labels, supervisor)
-        self.gate = Path(gate)
-
-    def on_stop(self) -> None:
-        self.gate.with_suffix(".asked").write_text("asked")
-        while not self.gate.exists():
-            time.sleep(0.02)
-
-
-def test_a_delete_under_way_is_finished(scheduler: Scheduler, pool: str, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    scheduler.create_agent("going", pool, Lingers, actor_kwargs={"gate": str(gate)})
-    witness = scheduler.create_agent("witness", pool, Plain)["agent"]
-    states: list[str] = []
-    deleter = threading.Thread(target=lambda: states.append(scheduler.delete_agent("going")["agent"]["state"]))
-    deleter.start()
-    assert eventually(gate.with_suffix(".asked").exists)
-    with calling(witness) as failures:
-        kill_supervisor(scheduler)
-        assert scheduler.get_pool(pool)["pool"]["agents"] == 2, "capacity is held until the end was seen"
-        gate.write_text("go")
-        deleter.join(60)
-    assert failures == []
-    assert states == ["stopped"]
-    assert living_actors("going") == []
-    assert scheduler.get_pool(pool)["pool"]["agents"] == 1
+    assert [reply["agent"]["state"] for reply in replies] == ["running"] * 3
+    assert sorted(row.name for row in living_actors()) == [f"r{n}" for n in range(3)]
 
 
 def test_an_agent_that_died_while_the_supervisor_was_down_is_found_out(scheduler: Scheduler, pool: str) -> None:
@@ -173,24 +168,6 @@ def test_an_agent_that_died_while_the_supervisor_was_down_is_found_out(scheduler
     assert eventually(lambda: scheduler.get_agent("unseen")["agent"]["state"] == "failed")
     assert "died" in str(scheduler.get_agent("unseen")["agent"]["cause"])
     assert scheduler.get_pool(pool)["pool"]["agents"] == 0
-
-
-def test_a_stopped_mesh_leaves_nothing(cluster: object) -> None:
-    from ray.experimental.internal_kv import _internal_kv_list
-
-    brief = schedulemesh.connect("brief")
-    brief.create_pool("p", resources={"cpu": 0.1}, target_agents=1)
-    brief.create_agent("x", "p", Plain)
-    namespace = b"schedulemesh/schedulemesh/brief"
-    assert _internal_kv_list(b"", namespace=namespace)
-    with pytest.raises(schedulemesh.MeshNotEmptyError):
-        brief.stop()
-    brief.stop(force=True)
-    assert _internal_kv_list(b"", namespace=namespace) == []
-    with pytest.raises(schedulemesh.SupervisorNotRunningError):
-        brief.status()
-    named = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
-    assert not [name for name in named if name.startswith("brief")]
 
 
 def test_a_thousand_waiting_creators_do_not_delay_a_look_up(scheduler: Scheduler) -> None:
@@ -212,16 +189,23 @@ def test_a_thousand_waiting_creators_do_not_delay_a_look_up(scheduler: Scheduler
     assert [row.name for row in living_actors()] == ["holder"]
 
 
-def test_a_mesh_with_a_colon_in_its_name_comes_back_whole_and_touches_no_other(cluster: object) -> None:
+def test_a_mesh_with_a_colon_in_its_name_comes_back_whole_and_leaves_nothing(cluster: object) -> None:
     """Ray cuts its keys at the first colon."""
     mesh = schedulemesh.connect("team:ml", namespace="prod:eu", log_to_driver=False)
-    mesh.create_pool("p", resources={"cpu": 1})
+    mesh.create_pool("p", resources={"cpu": 0.1}, target_agents=1)
+    mesh.create_agent("x", "p", Plain)
     assert keys_of("team:ml", "prod:eu")
     assert not keys_of("team", "prod:eu")
     kill_supervisor(mesh)
     assert [pool["name"] for pool in mesh.list_pools()["pools"]] == ["p"]
+    with pytest.raises(schedulemesh.MeshNotEmptyError):
+        mesh.stop()
     mesh.stop(force=True)
     assert not keys_of("team:ml", "prod:eu")
+    with pytest.raises(schedulemesh.SupervisorNotRunningError):
+        mesh.status()
+    named = ray.util.list_named_actors(all_namespaces=True)
+    assert not [actor["name"] for actor in named if actor["namespace"] == "prod:eu"]
 
 
 def test_the_supervisor_is_what_a_control_plane_should_be(scheduler: Scheduler) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import ray
 from raycluster import eventually
-from rayview import kill_supervisor, living_actors, row_of
+from rayview import living_actors, row_of
 
 import schedulemesh
 from schedulemesh import AgentActor, Scheduler
@@ -171,9 +171,10 @@ def test_the_next_agent_that_needs_exactly_that_capacity_starts_at_once(
     scheduler: Scheduler, pool: str, tmp_path: Path
 ) -> None:
     kwargs = {"folder": str(tmp_path)}
-    for _ in range(3):
+    for force in (False, True, False):
         scheduler.create_agent("heir", pool, Works, actor_kwargs=kwargs, ray_options={"max_concurrency": 8})
-        scheduler.delete_agent("heir", grace_s=30)
+        assert len(living_actors("heir")) == 1
+        scheduler.delete_agent("heir", grace_s=30, force=force)
     assert scheduler.get_pool(pool)["pool"]["available_resources"]["cpu"] == 0.5
 
 
@@ -206,21 +207,6 @@ def test_what_hangs_is_killed_at_the_deadline(scheduler: Scheduler, pool: str, t
         with pytest.raises(ray.exceptions.RayActorError):
             ray.get(call, timeout=30)
     scheduler.create_agent("next", pool, Works, actor_kwargs={"folder": str(tmp_path)})
-
-
-def test_a_supervisor_killed_in_the_middle_of_an_end_does_not_run_the_hook_twice(
-    scheduler: Scheduler, pool: str, tmp_path: Path
-) -> None:
-    case = Case(scheduler, pool, tmp_path, Works)
-    hook = case.gate("hook")
-    case.delete()
-    assert eventually(lambda: "hook begins" in case.story())
-    kill_supervisor(scheduler)
-    assert eventually(case.is_stopping)
-    hook.unlink()
-    case.deleting.join(60)
-    assert case.reply["agent"]["state"] == "stopped"
-    assert case.story() == ["hook begins", "hook ends"]
 
 
 def test_a_hook_that_raises_keeps_nothing_alive(scheduler: Scheduler, pool: str, tmp_path: Path) -> None:

@@ -9,13 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import ray
 from drivers import MESH, DriverRunner
 from raycluster import RealCluster, eventually
-from rayview import table
+from rayview import launchers, living_actors
 
 import schedulemesh
 from schedulemesh import AgentActor, Scheduler
+from schedulemesh.core.messages import Request, decode_reply, encode_request
 
 AGENTS = """
 import os
@@ -49,10 +51,26 @@ def drive(driver: DriverRunner, name: str, *, mesh: str = MESH, init: str = "") 
     return result
 
 
+CALLS = f"""
+import ray, schedulemesh
+handle = schedulemesh.connect({MESH!r}).get_agent("alice")["agent"]["handle"]
+print(ray.get(handle.twice.remote(21)), ray.get(handle.twice.remote(number=4)))
+"""
+
+
 def test_two_modules_of_one_name_beside_two_scripts_do_not_meet(scheduler: Scheduler, driver: DriverRunner) -> None:
+    """The supervisor imports neither, and a driver that lacks them calls their agents all the same."""
     scheduler.create_pool("iso", resources={"cpu": 1})
-    assert drive(driver, "alice")["whose"] == "alice"
-    assert drive(driver, "bob")["whose"] == "bob"
+    for name in ("alice", "bob"):
+        told = drive(driver, name)
+        assert told["whose"] == name
+        assert Path(str(told["file"])).parent == driver.folder / name
+    supervisor = ray.get_actor(MESH, namespace="schedulemesh")
+    loaded = ray.get(supervisor.__ray_call__.remote(_loaded_modules))
+    assert "schedulemesh.supervisor.mesh" in loaded
+    assert "agents" not in loaded
+    assert not any(path.startswith(str(driver.folder)) for path in ray.get(supervisor.__ray_call__.remote(_sys_path)))
+    assert driver.run(CALLS, folder="elsewhere").splitlines()[-1] == "42 8"
 
 
 def test_two_working_dirs_and_their_variables_do_not_meet(cluster: object, driver: DriverRunner) -> None:
@@ -75,64 +93,32 @@ def test_two_working_dirs_and_their_variables_do_not_meet(cluster: object, drive
     scheduler.stop(force=True)
 
 
-def test_a_driver_that_lacks_the_module_calls_with_positional_arguments(
-    scheduler: Scheduler, driver: DriverRunner
-) -> None:
-    scheduler.create_pool("iso", resources={"cpu": 1})
-    drive(driver, "frank")
-    code = f"""
-import ray, schedulemesh
-handle = schedulemesh.connect({MESH!r}).get_agent("frank")["agent"]["handle"]
-print(ray.get(handle.twice.remote(21)), ray.get(handle.twice.remote(number=4)))
-"""
-    assert driver.run(code, folder="elsewhere").splitlines()[-1] == "42 8"
-
-
-class ByValue(AgentActor):
+class Plain(AgentActor):
     pass
 
 
-def test_a_module_that_the_supervisor_lacks_is_imported_by_the_agent_only(
-    scheduler: Scheduler, driver: DriverRunner
-) -> None:
-    scheduler.create_pool("iso", resources={"cpu": 1})
-    result = drive(driver, "erin")
-    assert Path(str(result["file"])).parent == driver.folder / "erin"
-    supervisor = ray.get_actor(MESH, namespace="schedulemesh")
-    loaded = ray.get(supervisor.__ray_call__.remote(_loaded_modules))
-    assert "schedulemesh.supervisor.mesh" in loaded
-    assert "agents" not in loaded
-    assert not any(path.startswith(str(driver.folder)) for path in ray.get(supervisor.__ray_call__.remote(_sys_path)))
-
-
-def test_thirty_agents_of_one_by_value_class_leave_one_export(scheduler: Scheduler, driver: DriverRunner) -> None:
-    scheduler.create_pool("many", resources={"cpu": 3})
-    assert eventually(launcher_pids), "the class of launchers is there"
-    before = exports()
-    code = f"""
-import schedulemesh
-class Local(schedulemesh.AgentActor):
-    pass
-scheduler = schedulemesh.connect({MESH!r})
-one = {{"max_concurrency": 1}}  # the default is a thousand threads, and a machine has some 32,000 in all
-requests = [schedulemesh.AgentRequest(f"m{{n}}", "many", Local, {{"cpu": 0.1}}, one) for n in range(30)]
-print(sum(isinstance(reply, dict) for reply in scheduler.create_agents(requests)))
-"""
-    assert "30" in driver.run(code).splitlines()
-    assert len(exports() - before) == 1
-
-
-def test_a_killed_launcher_is_made_again(scheduler: Scheduler) -> None:
+def test_a_killed_launcher_is_made_again_where_its_driver_is(scheduler: Scheduler) -> None:
     scheduler.create_pool("idle", resources={"cpu": 1})
-    scheduler.create_agent("one", "idle", ByValue, resources={"cpu": 0.1})
-    launchers = launcher_pids()
-    assert launchers
-    for pid in launchers:
+    scheduler.create_agent("one", "idle", Plain, resources={"cpu": 0.1})
+    pids = [row.pid for row in launchers(MESH)]
+    assert pids
+    for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in launchers))
-    scheduler.create_agent("two", "idle", ByValue, resources={"cpu": 0.1})
+    assert eventually(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids))
+    scheduler.create_agent("two", "idle", Plain, resources={"cpu": 0.1})
     scheduler.delete_agent("one")
     assert [agent["name"] for agent in scheduler.list_agents()["agents"]] == ["two"]
+    assert {row.node_id.hex() for row in launchers(MESH)} == {ray.get_runtime_context().get_node_id()}
+
+
+def test_an_agent_whose_drivers_node_is_gone_is_launched_elsewhere(scheduler: Scheduler) -> None:
+    scheduler.create_pool("far", resources={"cpu": 1})
+    body = scheduler._body(schedulemesh.AgentRequest("far", "far", Plain, resources={"cpu": 0.1}))
+    body = msgspec.structs.replace(body, environment=msgspec.structs.replace(body.environment, node_id="f" * 56))
+    supervisor = ray.get_actor(MESH, namespace="schedulemesh")
+    reply = decode_reply(ray.get(supervisor.call.remote(encode_request(Request(body.request_id, body))), timeout=60))
+    assert reply.refusal is None
+    assert [row.name for row in living_actors()] == ["far"]
 
 
 def test_an_idle_launcher_is_ended_and_its_agents_can_still_be_ended(cluster: RealCluster) -> None:
@@ -140,23 +126,11 @@ def test_an_idle_launcher_is_ended_and_its_agents_can_still_be_ended(cluster: Re
     subprocess.run([*command, "--namespace", "schedulemesh", "--launcher-idle", "1"], env=cluster.env, check=True)
     thrifty = schedulemesh.connect("thrifty", start=False, log_to_driver=False)
     thrifty.create_pool("p", resources={"cpu": 0.1}, target_agents=1)
-    thrifty.create_agent("one", "p", ByValue)
-    assert launcher_pids("thrifty")
-    assert eventually(lambda: not launcher_pids("thrifty"))
+    thrifty.create_agent("one", "p", Plain)
+    assert launchers("thrifty")
+    assert eventually(lambda: not launchers("thrifty"))
     assert thrifty.delete_agent("one")["agent"]["state"] == "stopped"
     thrifty.stop()
-
-
-def launcher_pids(mesh: str = MESH) -> list[int]:
-    rows = table(actor_state_name="ALIVE").values()
-    return [row.pid for row in rows if row.class_name == "Launcher" and row.name.startswith(f"{mesh}:")]
-
-
-def exports() -> set[bytes]:
-    """The keys of all actor classes in Ray's function table."""
-    from ray.experimental.internal_kv import _internal_kv_list
-
-    return set(_internal_kv_list(b"ActorClass", namespace=b"fun"))
 
 
 def _loaded_modules(_: object) -> list[str]:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import ray
+from drivers import MESH
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
-from rayview import call, row_of
+from rayview import call, launchers, row_of
 
 import schedulemesh
 from schedulemesh import AgentActor, AgentInfo, InvalidRequestError, Scheduler
@@ -119,12 +120,6 @@ def test_a_thousand_calls_run_at_once_by_default(scheduler: Scheduler, pool: str
     assert len(ray.get([handle.enter.remote(1000) for _ in range(1000)], timeout=60)) == 1000
 
 
-def test_restarts_and_retries_reach_ray(scheduler: Scheduler, pool: str) -> None:
-    agent = made(scheduler, pool, ray_options={"max_restarts": 5, "max_task_retries": 2})
-    assert row_of(agent).max_restarts == 5
-    assert agent["handle"]._ray_max_task_retries == 2
-
-
 def test_concurrency_is_really_one_when_asked(scheduler: Scheduler, pool: str) -> None:
     handle = made(scheduler, pool, actor_class=Counter, ray_options={"max_concurrency": 1})["handle"]
     assert ray.get([handle.enter.remote() for _ in range(20)], timeout=60) == [1] * 20
@@ -142,17 +137,16 @@ def test_the_users_name_is_found_in_the_drivers_own_namespace(scheduler: Schedul
     agent = made(scheduler, pool, ray_options={"name": "persistent-agent", "lifetime": "detached"})
     assert (row_of(agent).name, row_of(agent).ray_namespace) == ("persistent-agent", "tests")
     assert ray.get(ray.get_actor("persistent-agent").about.remote())["pid"] == agent["pid"]
+    assert row_of(agent).is_detached
 
 
-def test_a_namespace_that_is_given_is_used(scheduler: Scheduler, pool: str) -> None:
-    agent = made(scheduler, pool, ray_options={"namespace": "elsewhere"})
+def test_a_namespace_that_is_given_is_used_and_an_agent_is_detached_whatever_lifetime_says(
+    scheduler: Scheduler, pool: str
+) -> None:
+    agent = made(scheduler, pool, ray_options={"namespace": "elsewhere", "lifetime": "non_detached"})
     assert row_of(agent).ray_namespace == "elsewhere"
     assert ray.get_actor("one", namespace="elsewhere")._actor_id.hex() == agent["actor_id"]
-
-
-def test_an_agent_is_detached_whatever_lifetime_says(scheduler: Scheduler, pool: str) -> None:
-    for lifetime in ("detached", "non_detached"):
-        assert row_of(made(scheduler, pool, name=lifetime, ray_options={"lifetime": lifetime})).is_detached
+    assert row_of(agent).is_detached
 
 
 def test_env_vars_reach_the_agent_and_only_their_names_are_shown(scheduler: Scheduler, pool: str) -> None:
@@ -177,6 +171,7 @@ def test_node_affinity_is_the_calling_drivers_node(scheduler: Scheduler, pool: s
     node_id, _ = ray.get(create_there.remote(scheduler), timeout=60)
     assert node_id != ray.get_runtime_context().get_node_id()
     assert row_of(scheduler.get_agent("one")["agent"]).node_id.hex() == node_id
+    assert node_id in {row.node_id.hex() for row in launchers(MESH)}, "its class is loaded there too"
 
 
 def test_a_strategy_object_of_rays_is_obeyed(scheduler: Scheduler, pool: str) -> None:
@@ -197,7 +192,7 @@ def test_a_placement_group_holds_the_agent(scheduler: Scheduler, pool: str) -> N
     remove_placement_group(group)
 
 
-def test_resource_options_reach_ray(scheduler: Scheduler, pool: str) -> None:
+def test_resources_restarts_and_retries_reach_ray(scheduler: Scheduler, pool: str) -> None:
     scheduler.resize_pool(pool, resources={"cpu": 8, "memory": 8192, "gpu": 4, "fpga": 2})
     options = {
         "num_cpus": 0.5,
@@ -205,20 +200,21 @@ def test_resource_options_reach_ray(scheduler: Scheduler, pool: str) -> None:
         "memory": 256 * 1024**2,
         "resources": {"fpga": 1},
         "max_pending_calls": 9,
+        "max_restarts": 5,
+        "max_task_retries": 2,
     }
     agent = made(scheduler, pool, resources=None, ray_options=options)
     assert dict(row_of(agent).required_resources) == {"CPU": 0.5, "GPU": 1.0, "memory": 256 * 1024**2, "fpga": 1.0}
     assert agent["resources"] == {"cpu": 0.5, "gpu": 1.0, "memory": 256.0, "fpga": 1.0}
+    assert row_of(agent).max_restarts == 5
+    assert agent["handle"]._ray_max_task_retries == 2
 
 
-def test_a_label_selector_is_obeyed(scheduler: Scheduler, pool: str) -> None:
+def test_a_label_selector_is_obeyed_and_memory_in_mb_arrives_at_ray_in_bytes(scheduler: Scheduler, pool: str) -> None:
     other = next(n["NodeID"] for n in ray.nodes() if n["NodeID"] != ray.get_runtime_context().get_node_id())
-    agent = made(scheduler, pool, ray_options={"label_selector": {"ray.io/node-id": other}})
+    selector = {"label_selector": {"ray.io/node-id": other}}
+    agent = made(scheduler, pool, resources={"cpu": 0.1, "memory": 512}, ray_options=selector)
     assert row_of(agent).node_id.hex() == other
-
-
-def test_memory_in_mb_arrives_at_ray_in_bytes(scheduler: Scheduler, pool: str) -> None:
-    agent = made(scheduler, pool, resources={"cpu": 0.1, "memory": 512})
     assert dict(row_of(agent).required_resources)["memory"] == 512 * 1024 * 1024
     assert call(agent, "about")["resources"]["memory"] == 512 * 1024 * 1024
 

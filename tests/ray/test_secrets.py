@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import ray
@@ -59,6 +58,12 @@ try:
 except schedulemesh.AgentExistsError as error:
     print("refused:", error)
 """
+COMMANDS = f"""
+from schedulemesh.client.cli import main
+for command in ("status", "agents", "pools"):
+    for further in ([], ["--json"]):
+        main([command, "--name", {MESH!r}, *further], standalone_mode=False)
+"""
 
 
 @pytest.fixture
@@ -69,12 +74,9 @@ def printed(scheduler: Scheduler, driver: DriverRunner, cluster: RealCluster) ->
     home.mkdir()
     (home / "keeping.py").write_text(CLASS)
     shown = driver.run(DRIVER, folder="safe")
-    for what in ("status", "agents", "pools"):
-        command = [Path(sys.executable).parent / "schedulemesh", what, "--name", MESH]
-        for further in ([], ["--json"]):
-            done = subprocess.run([*command, *further], env=cluster.env, capture_output=True, text=True, check=True)
-            shown += done.stdout + done.stderr
-    return shown
+    done = subprocess.run([sys.executable, "-c", COMMANDS], env=cluster.env, capture_output=True, text=True, check=True)
+    assert done.stdout.count("keeper") >= 4
+    return shown + done.stdout + done.stderr
 
 
 def test_an_agent_has_its_secret_from_the_first_line_on_and_nobody_else_sees_it(

@@ -51,8 +51,10 @@ def test_a_stopped_mesh_gives_its_ready_processes_back(cluster: RealCluster) -> 
     mesh = schedulemesh.connect("warm-mesh", log_to_driver=False)
     before = idle(cluster)
     mesh.create_pool("warm", resources={"cpu": 0.1}, target_agents=4, warm_agents=WARM)
-    assert eventually(lambda: ready(mesh) == WARM, timeout_s=UP_S)
-    there = idle(cluster) - before
-    assert len(there) >= WARM
-    mesh.stop(force=True)
+    try:
+        assert eventually(lambda: ready(mesh) == WARM, timeout_s=UP_S)
+        there = idle(cluster) - before
+        assert len(there) >= WARM
+    finally:
+        mesh.stop(force=True)
     assert eventually(lambda: not there & idle(cluster), timeout_s=UP_S), "they were not given back"
