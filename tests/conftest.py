@@ -19,7 +19,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("RAY_ADDRESS", None)
 
 import pytest
-from drivers import MESH, DriverRunner
+from drivers import MESH, DriverRunner, start_supervisor
 from raycluster import RealCluster, eventually, processes_of
 
 import schedulemesh
@@ -55,10 +55,14 @@ def cluster() -> Iterator[RealCluster]:
 
 @pytest.fixture(scope="session")
 def mesh_of_tests(cluster: RealCluster) -> Iterator[schedulemesh.Scheduler]:
-    """One supervisor for all tests that can share it."""
+    """One supervisor for all tests that can share it.
+
+    Its launchers go soon after the drivers they served: each idle process takes more than a hundredth of a core.
+    """
     from rayview import ours
 
-    scheduler = schedulemesh.connect(MESH)
+    start_supervisor(cluster, MESH, launcher_idle_s=15)
+    scheduler = schedulemesh.connect(MESH, start=False)
     yield scheduler
     scheduler.stop(force=True)
     assert eventually(lambda: not ours()), f"actors were left behind: {ours()}"

@@ -13,6 +13,13 @@ MESH = "mesh-of-tests"
 """The Ray name of the supervisor that tests share."""
 
 
+def start_supervisor(cluster: RealCluster, mesh: str, *, launcher_idle_s: float) -> None:
+    """A supervisor as `connect()` starts one, but for when it ends its idle launchers."""
+    command = [sys.executable, "-m", "schedulemesh.supervisor", "--address", cluster.address, "--name", mesh]
+    command += ["--namespace", "schedulemesh", "--launcher-idle", str(launcher_idle_s)]
+    subprocess.run(command, env=cluster.env, cwd=cluster.folder, check=True)
+
+
 class DriverRunner:
     """Runs scripts as drivers of their own: in the folder that they share, or, where one is named, in that."""
 

@@ -79,6 +79,7 @@ class DurableCluster:
         self._ray_start(
             f"--address={self.address}",
             f"--dashboard-agent-listen-port={port}",
+            "--include-log-monitor=false",  # the head's reads all files of this machine
             "--num-cpus=2",
             f'--resources={{"{name}": 1}}',
         )

@@ -101,6 +101,7 @@ class RealCluster:
         self._start(
             f"--address={self.address}",
             f"--dashboard-agent-listen-port={self.second_agent_port}",
+            "--include-log-monitor=false",  # one is enough on one machine
             "--num-cpus=8",
             "--num-gpus=0",
             f"--resources={WORKER_RESOURCES}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from fakes import FakeCluster, FakeLaunchers, FakeStore, FakeWatcher
@@ -80,12 +80,24 @@ class Service:
         return self.now
 
     def call(self, payload: object) -> bytes:
-        answer = self.loop.run_until_complete(self.door.call(payload))
-        assert not self.died, self.died
+        (answer,) = self._called([payload])
         return answer
 
     def ask(self, request_id: str, body: AnyBody) -> Reply:
         return decode_reply(self.call(encode_request(Request(request_id, body))))
+
+    def ask_at_once(self, bodies: Mapping[str, AnyBody]) -> list[Reply]:
+        """The replies to requests, by their ids, that come in together."""
+        payloads = [encode_request(Request(request_id, body)) for request_id, body in bodies.items()]
+        return [decode_reply(answer) for answer in self._called(payloads)]
+
+    def _called(self, payloads: Iterable[object]) -> list[bytes]:
+        async def call() -> list[bytes]:
+            return await asyncio.gather(*(self.door.call(payload) for payload in payloads))
+
+        answers = self.loop.run_until_complete(call())
+        assert not self.died, self.died
+        return answers
 
     def send(self, request_id: str, body: AnyBody) -> None:
         """Ask, and do not wait for the answer."""

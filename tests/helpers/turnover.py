@@ -39,13 +39,11 @@ class Turnover:
         replies = self._service.ask(f"batch-{self.ended}", CreateAgents(bodies)).replies
         assert replies is not None
         for body, reply in zip(bodies, replies, strict=True):
-            if body.options:
-                assert reply.refusal is not None
-            else:
-                assert reply.refusal is None
-                ended = self._service.ask(f"delete-{body.name}", DeleteAgent(body.name, 30.0, False))
-                assert ended.result is not None
-                assert ended.result["agent"]["state"] == "stopped"
+            assert (reply.refusal is None) == (not body.options)
+        deletes = {f"delete-{body.name}": DeleteAgent(body.name, 30.0, False) for body in bodies if not body.options}
+        for ended in self._service.ask_at_once(deletes):
+            assert ended.result is not None
+            assert ended.result["agent"]["state"] == "stopped"
         self.ended += len(bodies)
 
     @staticmethod

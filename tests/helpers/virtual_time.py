@@ -104,6 +104,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.dead = False
         self.points = 0
         self.dies_at = 0
+        self._tasks: list[asyncio.Task[Any]] = []
 
     def point(self, what: str) -> None:
         """A point at which the process may die; raises Crash then."""
@@ -115,10 +116,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def bury(self) -> None:
         """End all that was under way in a process that died. None of it can touch anything any more."""
         self.dead = True
-        for task in asyncio.all_tasks(self):
+        for task in self._tasks:
             coroutine = task.get_coro()
-            if coroutine is not None:
+            if coroutine is not None and not task.done():
                 coroutine.close()
+        self._tasks.clear()
 
     # -- what asyncio asks of a loop -----------------------------------------------------------------------------
 
@@ -150,7 +152,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, Value], *, name: str | None = None, context: Any = None
     ) -> asyncio.Task[Value]:
-        return asyncio.Task(coro, loop=self, name=name)
+        task = asyncio.Task(coro, loop=self, name=name)
+        self._tasks.append(task)
+        return task
 
     def get_debug(self) -> bool:
         return False

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
 import ray
-from drivers import MESH, DriverRunner
+from drivers import MESH, DriverRunner, start_supervisor
 from raycluster import RealCluster, eventually
 from rayview import launchers, living_actors
 
@@ -114,7 +113,7 @@ def test_a_killed_launcher_is_made_again_where_its_driver_is(scheduler: Schedule
 def test_an_agent_whose_drivers_node_is_gone_is_launched_elsewhere(scheduler: Scheduler) -> None:
     scheduler.create_pool("far", resources={"cpu": 1})
     body = scheduler._body(schedulemesh.AgentRequest("far", "far", Plain, resources={"cpu": 0.1}))
-    body = msgspec.structs.replace(body, environment=msgspec.structs.replace(body.environment, node_id="f" * 56))
+    body = msgspec.structs.replace(body, environment=msgspec.structs.replace(body.environment, node_id="a" * 56))
     supervisor = ray.get_actor(MESH, namespace="schedulemesh")
     reply = decode_reply(ray.get(supervisor.call.remote(encode_request(Request(body.request_id, body))), timeout=60))
     assert reply.refusal is None
@@ -122,8 +121,7 @@ def test_an_agent_whose_drivers_node_is_gone_is_launched_elsewhere(scheduler: Sc
 
 
 def test_an_idle_launcher_is_ended_and_its_agents_can_still_be_ended(cluster: RealCluster) -> None:
-    command = [sys.executable, "-m", "schedulemesh.supervisor", "--address", cluster.address, "--name", "thrifty"]
-    subprocess.run([*command, "--namespace", "schedulemesh", "--launcher-idle", "1"], env=cluster.env, check=True)
+    start_supervisor(cluster, "thrifty", launcher_idle_s=1)
     thrifty = schedulemesh.connect("thrifty", start=False, log_to_driver=False)
     thrifty.create_pool("p", resources={"cpu": 0.1}, target_agents=1)
     thrifty.create_agent("one", "p", Plain)
