@@ -117,9 +117,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """End all that was under way in a process that died. None of it can touch anything any more."""
         self.dead = True
         for task in self._tasks:
-            coroutine = task.get_coro()
-            if coroutine is not None and not task.done():
-                coroutine.close()
+            if not task.done():
+                task.get_coro().close()
         self._tasks.clear()
 
     # -- what asyncio asks of a loop -----------------------------------------------------------------------------
