@@ -24,7 +24,19 @@ from raycluster import RealCluster, eventually, processes_of
 
 import schedulemesh
 
-LONG = ("demo", "outages", "blocks", "isolation", "crashes", "drivers", "capacity", "life", "crash_points", "ends")
+LONG = (
+    "demo",
+    "outages",
+    "jobs",
+    "blocks",
+    "isolation",
+    "crashes",
+    "drivers",
+    "capacity",
+    "life",
+    "crash_points",
+    "ends",
+)
 """The files that take longest, which are begun with: one that is begun last keeps the other worker waiting."""
 
 

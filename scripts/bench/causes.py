@@ -1,7 +1,7 @@
 """Where the time goes in the rows that miss their targets: profiles, printed as tables. No ratio is judged here.
 
     python scripts/bench/causes.py                  # all
-    python scripts/bench/causes.py durable lookup   # some: burst, warm, lookup, durable, core
+    python scripts/bench/causes.py durable lookup   # some: burst, warm, lookup, durable, core, stall
 
 Stacks are py-spy's, which has to be allowed to look into processes.
 """
@@ -23,6 +23,7 @@ from burst import burst
 from core import SteadyMesh
 from harness.children import clean_up_on_termination, run
 from harness.cluster import FOLDER, Cluster
+from harness.probes import Bare
 from harness.processes import spare_workers
 from harness.records import POOL, StubMesh, encoded
 from harness.sides import Ours, Raw, Side
@@ -35,6 +36,7 @@ from schedulemesh.core.messages import CreateAgents
 
 _WATCHED_S = 20.0
 _ROUNDS, _BURST, _WARM = 4, 16, 6
+_STALLS, _STALL_S = 8, 35
 _DECIDES = (
     *("mesh", "books", "lifecycle", "agents", "pools", "admission", "ledger", "transitions", "views", "kits"),
     *("deadlines", "roll", "effects", "events", "agent", "warm_pools"),
@@ -113,6 +115,20 @@ def durable(_: Stage) -> None:
     )
 
 
+def stall(_: Stage) -> None:
+    """The worst stalls of an idle supervisor: how much of each was work, and how much was waiting."""
+    mesh = StubMesh("causes-stall", 10_000)
+    remote: Any = ray.remote
+    bare = remote(Bare).options(num_cpus=0, max_concurrency=100_000).remote()
+    for what, handle in (("a supervisor with 10,000 records", mesh.handle), ("a no-op actor", bare)):
+        worst = [ray.get(handle.worst_stall.remote(_STALL_S)) for _ in range(_STALLS)]
+        _print(
+            f"worst stall of {what}, in each of {_STALLS} windows of {_STALL_S} s",
+            {f"{1000 * late:.1f} ms late": f"{1000 * worked:.1f} ms of it work" for late, worked in worst},
+        )
+    mesh.end()
+
+
 def core(_: Stage) -> None:
     """The core alone, in a process of its own."""
     code = f"import sys; sys.path[:0] = {[str(Path(__file__).parent)]!r}; import causes; causes.decide()"
@@ -144,6 +160,7 @@ CAUSES: dict[str, Callable[[Stage], None]] = {
     "lookup": look_up,
     "durable": durable,
     "core": core,
+    "stall": stall,
 }
 
 

@@ -32,8 +32,8 @@ def idle(stage: Stage) -> list[Row]:
     stalls = interleave(
         "worst stall",
         {
-            "ours": lambda _: float(ray.get(mesh.handle.worst_stall.remote(stage.size(35, 1)))),
-            "bare": lambda _: float(ray.get(bare.worst_stall.remote(stage.size(35, 1)))),
+            "ours": lambda _: float(ray.get(mesh.handle.worst_stall.remote(stage.size(35, 1)))[0]),
+            "bare": lambda _: float(ray.get(bare.worst_stall.remote(stage.size(35, 1)))[0]),
         },
         rounds=stage.size(5, 2),
         warmups=0,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from documents import GUIDE, GUIDE_ZH, README, ROOT, blocks_of_its_own, promised_output, script
+from drivers import start_supervisor
 
 import schedulemesh
 
@@ -23,8 +24,8 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 @pytest.fixture(scope="module")
 def mesh(cluster: RealCluster) -> Iterator[schedulemesh.Scheduler]:
     """The mesh of the default name, which the documents and examples use; ended after the last of them."""
-    assert cluster.address
-    mesh = schedulemesh.connect()
+    start_supervisor(cluster, "schedulemesh-supervisor", launcher_idle_s=15)
+    mesh = schedulemesh.connect(start=False)
     yield mesh
     mesh.stop(force=True)
 

@@ -1,4 +1,4 @@
-"""A real Ray cluster of two nodes on this machine, and ways to look at what really runs in it."""
+"""A real Ray cluster of two nodes or one on this machine, and ways to look at what really runs in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]  # Cython, witho
 from ray.core.generated.gcs_pb2 import GcsNodeInfo  # type: ignore[attr-defined]  # made by protoc
 
 HEAD_RESOURCES = '{"fpga": 4, "special_hardware": 2, "tpu": 4, "head_only": 1}'
-NODES = 2
 WORKER_RESOURCES = '{"worker_only": 1}'
 MEMORY = 128 * 1024**3
 UP_S = 150
@@ -27,7 +26,9 @@ UP_S = 150
 class RealCluster:
     """`ray start` in processes of its own, so that drivers come and go as they do in life."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, nodes: int = 2, dashboard: bool = False) -> None:
+        self._count = nodes
+        self._dashboard = dashboard
         self.folder = folder
         self.gcs_port, self.client_port, self.dashboard_port, self.agent_port, self.second_agent_port = free_ports(5)
         self.address = f"127.0.0.1:{self.gcs_port}"
@@ -61,7 +62,7 @@ class RealCluster:
             "--head",
             f"--port={self.gcs_port}",
             f"--ray-client-server-port={self.client_port}",
-            "--include-dashboard=true",
+            f"--include-dashboard={str(self._dashboard).lower()}",
             "--dashboard-host=127.0.0.1",
             # Jobs are submitted through it, and other clusters on this machine have one too.
             f"--dashboard-agent-listen-port={self.agent_port}",
@@ -72,8 +73,9 @@ class RealCluster:
             f"--resources={HEAD_RESOURCES}",
         )
         assert eventually(lambda: listens(self.gcs_port), timeout_s=UP_S), "the head node did not come up"
-        self._start_second()
-        assert eventually(self._has_two_nodes, timeout_s=UP_S), "the second node did not come up"
+        if self._count > 1:
+            self._start_second()
+        assert eventually(self._has_all_nodes, timeout_s=UP_S), "the second node did not come up"
 
     def stop(self) -> None:
         for node in reversed(self._nodes):
@@ -107,11 +109,11 @@ class RealCluster:
             f"--resources={WORKER_RESOURCES}",
         )
 
-    def _has_two_nodes(self) -> bool:
-        if self._nodes[-1].poll() is not None:
+    def _has_all_nodes(self) -> bool:
+        if self._nodes[-1].poll() is not None and self._count > 1:
             self._start_second()  # Ray itself gives a node 30 s to come up, and ends it then
         nodes: dict[Any, Any] = GcsClient(address=self.address).get_all_node_info()
-        return len([node for node in nodes.values() if node.state == GcsNodeInfo.ALIVE]) == NODES
+        return len([node for node in nodes.values() if node.state == GcsNodeInfo.ALIVE]) == self._count
 
 
 def eventually(condition: Callable[[], Any], *, timeout_s: float = 30.0) -> bool:

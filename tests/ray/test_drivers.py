@@ -162,42 +162,6 @@ def test_one_scheduler_serves_many_threads(scheduler: Scheduler, pool: str) -> N
     assert seen == ["shared"] * 16
 
 
-def test_a_submitted_job_brings_its_working_dir(
-    scheduler: Scheduler, pool: str, cluster: RealCluster, tmp_path: Path
-) -> None:
-    (tmp_path / "job_agents.py").write_text(
-        "from schedulemesh import AgentActor\nclass JobAgent(AgentActor):\n    def hi(self):\n        return 'from a job'\n"
-    )
-    (tmp_path / "job.py").write_text(
-        "import ray, schedulemesh\nfrom job_agents import JobAgent\n"
-        f"agent = schedulemesh.connect({MESH!r}).create_agent('job-agent', 'drivers', JobAgent)['agent']\n"
-        "print(ray.get(agent['handle'].hi.remote()))\n"
-    )
-    ray_command = Path(sys.executable).parent / "ray"
-    submitted = subprocess.run(
-        [
-            ray_command,
-            "job",
-            "submit",
-            "--address",
-            cluster.dashboard,
-            "--working-dir",
-            tmp_path,
-            "--",
-            sys.executable,
-            "job.py",
-        ],
-        env={**cluster.env, "RAY_ADDRESS": ""},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
-    assert "from a job" in submitted.stdout
-    assert ray.get(scheduler.get_agent("job-agent")["agent"]["handle"].hi.remote()) == "from a job"
-
-
 def test_ray_client_starts_a_mesh_and_uses_it(cluster: RealCluster, driver: DriverRunner) -> None:
     code = f"""
 import ray, schedulemesh

@@ -35,7 +35,7 @@ class Bare:
     async def pid(self) -> int:
         return os.getpid()
 
-    async def worst_stall(self, seconds: float) -> float:
+    async def worst_stall(self, seconds: float) -> tuple[float, float]:
         return await worst_stall(seconds)
 
 
@@ -49,10 +49,14 @@ class Served:
         return os.getpid()
 
 
-async def worst_stall(seconds: float) -> float:
-    """The longest time by which the event loop was late for a step of a millisecond."""
-    worst, until = 0.0, time.perf_counter() + seconds
+async def worst_stall(seconds: float) -> tuple[float, float]:
+    """The longest time by which the event loop was late for a step of a millisecond, and its thread's work in it.
+
+    What is late and no work was spent in waiting: for the processor, or for other threads that hold Python's lock.
+    """
+    worst, until = (0.0, 0.0), time.perf_counter() + seconds
     while (now := time.perf_counter()) < until:
+        worked = time.thread_time()
         await asyncio.sleep(STEP_S)
-        worst = max(worst, time.perf_counter() - now - STEP_S)
+        worst = max(worst, (time.perf_counter() - now - STEP_S, time.thread_time() - worked))
     return worst

@@ -26,6 +26,8 @@ from schedulemesh.supervisor.runner import Runner
 from schedulemesh.supervisor.store import GcsStore
 from schedulemesh.supervisor.watcher import RESYNC_S
 
+_AT_ONCE = 200
+"""Rows that the real watcher reads without a pause."""
 _HANDLE = bytes(700)
 """As long as Ray's own serialized handle of an agent."""
 
@@ -70,7 +72,7 @@ class StubSupervisor:
         """Bytes and values written since the process started."""
         return self._store.counted.bytes, self._store.counted.values
 
-    async def worst_stall(self, seconds: float) -> float:
+    async def worst_stall(self, seconds: float) -> tuple[float, float]:
         return await worst_stall(seconds)
 
 
@@ -169,11 +171,12 @@ class StubWatcher:
             if uid not in self._table.actors:
                 self._table.start(uid, uid, "", actor_id)
         self._known.set()
-        # New objects, as the real table's rows are.
-        rows = (
-            ActorSeen(s.uid, s.actor_id, s.name, s.namespace, s.phase, 0, s.node_id, s.pid, None)
-            for s in self._table.actors.values()
-        )
+        rows = []
+        for number, s in enumerate(list(self._table.actors.values())):
+            # New objects, as the real table's rows are, and with as many pauses.
+            rows.append(ActorSeen(s.uid, s.actor_id, s.name, s.namespace, s.phase, 0, s.node_id, s.pid, None))
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
         return TableRead(tuple(rows), asked_at)
 
 
