@@ -36,7 +36,7 @@ from schedulemesh.core.messages import CreateAgents
 
 _WATCHED_S = 20.0
 _ROUNDS, _BURST, _WARM = 4, 16, 6
-_STALLS, _STALL_S = 8, 35
+_STALLS, _STALL_S = 5, 35
 _DECIDES = (
     *("mesh", "books", "lifecycle", "agents", "pools", "admission", "ledger", "transitions", "views", "kits"),
     *("deadlines", "roll", "effects", "events", "agent", "warm_pools"),

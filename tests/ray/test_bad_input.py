@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,27 +28,6 @@ class Plain(AgentActor):
 def pool(scheduler: Scheduler) -> str:
     scheduler.create_pool("strict", resources={"cpu": 2, "gpu": 2})
     return "strict"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def strangers(
-    mesh_of_tests: Scheduler, cluster: RealCluster, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[list[subprocess.Popen[str]]]:
-    """Drivers with a wrong token and with none. Ray takes 20 s to give up, so they try while other tests run."""
-    code = f"import schedulemesh; schedulemesh.connect({MESH!r}, start=False); print('got in')"
-    wrong = {**cluster.env, "RAY_AUTH_TOKEN": "f" * 64}
-    none = {name: value for name, value in cluster.env.items() if not name.startswith("RAY_AUTH")}
-    none["HOME"] = str(tmp_path_factory.mktemp("home"))
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for env in (wrong, none)
-    ]
-    yield processes
-    for process in processes:
-        process.kill()
-        process.communicate()
 
 
 BAD_AMOUNTS: list[Any] = [
@@ -190,12 +170,27 @@ def test_what_only_ray_can_judge_fails_with_its_reason_and_holds_nothing(
     scheduler.delete_agent("odd")
 
 
-def test_without_the_token_nobody_gets_in(strangers: list[subprocess.Popen[str]]) -> None:
+def test_without_the_token_nobody_gets_in(scheduler: Scheduler, cluster: RealCluster, tmp_path: Path) -> None:
+    """A driver with a wrong token, and one with none. Ray would try for 20 s if it were not told otherwise."""
+    code = f"import schedulemesh; schedulemesh.connect({MESH!r}, start=False); print('got in')"
+    wrong = {**cluster.env, "RAY_AUTH_TOKEN": "f" * 64}
+    none = {name: value for name, value in cluster.env.items() if not name.startswith("RAY_AUTH")}
+    strangers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**env, "RAY_NUM_REDIS_GET_RETRIES": "2", "HOME": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for env in (wrong, none)
+    ]
     for stranger in strangers:
         out, _ = stranger.communicate(timeout=120)
         assert stranger.returncode != 0
         assert "got in" not in out
         assert "auth" in out.lower(), out
+    assert scheduler.list_pools() == {"pools": []}, "it is there, for who has the token"
 
 
 def unchanged(scheduler: Scheduler, refused: Callable[[], Any]) -> None:
