@@ -122,7 +122,7 @@ def start_cluster(processes: Processes, home: Path) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # in the environment only: nothing is written to the user's home
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_prestart_worker_first_driver": "0",  # processes in an environment that no agent has
+        "RAY_prestart_worker_first_driver": "0",  # no idle processes: they would be of an environment that no agent has
         "PYTHONUNBUFFERED": "1",
     }
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--temp-dir={home}"]

@@ -68,7 +68,8 @@ class Books:
         """The pool of that name, in use or being deleted; raises PoolNotFoundError."""
         pool = self.pools.get(name)
         if pool is None:
-            raise PoolNotFoundError(pool=check_name(name, "pool name"), close=close_matches(name, reversed(self.pools)))
+            newest_first = reversed(self.pools)  # also after a restart, which opens them in the order of their creation
+            raise PoolNotFoundError(pool=check_name(name, "pool name"), close=close_matches(name, newest_first))
         return pool
 
     def active_pool(self, name: str) -> PoolRecord:
@@ -107,7 +108,7 @@ class Books:
         uid = self._latest.get(name)
         if uid is None:
             # Those that are there, newest first: of many names few are looked at, and a typo is of a name just given.
-            listed = (self.agents[uid].record.name for uid in reversed(self.listed_agents))
+            listed = (self.agents[uid].record.name for uid in self.listed_agents.newest())
             raise AgentNotFoundError(agent=check_name(name, "agent name"), close=close_matches(name, listed))
         return self.agents[uid]
 

@@ -30,8 +30,11 @@ class ActorPhase(str, Enum):
     DEAD = "dead"
 
 
-class ActorSeen(Event, frozen=True):
+class ActorSeen(Event, frozen=True, gc=False):
     """What Ray's actor table says of one actor that carries our label. `uid` is the agent it was made for.
+
+    `gc=False`: nothing in it can lead back to it, and a reading makes one for each actor, after which Python's
+    collector would walk over everything there is.
 
     `pid` is set from the moment a process runs its constructor. `cause` is Ray's reason of death. `unmade`: it is
     dead without ever having had a start, because the launcher that asked for it ended before Ray had begun.

@@ -233,13 +233,17 @@ class RayLaunchers:
                 if "already" not in str(error) or time.monotonic() > until:
                     raise LauncherError(f"its environment is not valid: {error}") from None
                 await asyncio.sleep(_RETRY_S)
-            except ActorUnschedulableError:  # its driver's node is gone
+            except ActorUnschedulableError as error:
+                if not environment.node_id:
+                    raise LauncherError(f"no node takes it: {error}") from None
+                log.warning("launcher_elsewhere", environment=key[:16], gone_node=environment.node_id)
                 handle, environment = None, msgspec.structs.replace(environment, node_id="")
             except RayError as error:
                 starts -= 1
                 if not starts or isinstance(error, RuntimeEnvSetupError):
                     raise LauncherError(f"its environment could not be set up: {error}") from None
                 handle = None  # as long as we hold it, Ray calls the name taken, dead or not
+                until = time.monotonic() + ENDING_S
                 await asyncio.sleep(_RETRY_S)  # its process or its node ended while it came up
             except Exception as error:  # noqa: BLE001 - Ray checks a runtime_env with many kinds of exceptions
                 raise LauncherError(f"its environment is not valid: {error}") from None
@@ -258,7 +262,7 @@ class RayLaunchers:
         if runtime_env:
             options["runtime_env"] = runtime_env
         if environment.node_id:
-            # Where the driver is, its files are. Ray heeds a soft affinity only of actors that need some resource.
+            # Where the driver is, its files are. Hard, as Ray heeds a soft affinity only of actors that need something.
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(environment.node_id, soft=False)
         return self._actor_class.options(
             name=launcher_name(self._mesh, key),

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Iterator
+from itertools import islice
 
 from schedulemesh.core.messages import Place
 
 PAGE = 500
 """Members that are looked at for one page of a listing: some milliseconds of the supervisor's time."""
+_LOOKED_AT = 10_000
+"""Places that are looked at for the newest members: a millisecond."""
 _STALE_MAX = 1000
 """Places of those who have gone that are kept beyond as many as are there. Then the order is made anew, and the cost of
 that is borne by as many departures as there are members."""
@@ -31,9 +34,10 @@ class Roll:
     def __iter__(self) -> Iterator[str]:
         return self.after(None)
 
-    def __reversed__(self) -> Iterator[str]:
-        """The members, newest first."""
-        return (uid for created_at, uid in reversed(self._order) if self._created_at.get(uid) == created_at)
+    def newest(self) -> Iterator[str]:
+        """The newest members, newest first: those in the last places, of which a bounded number is looked at."""
+        last = islice(reversed(self._order), _LOOKED_AT)
+        return (uid for created_at, uid in last if self._created_at.get(uid) == created_at)
 
     def add(self, uid: str, created_at: float) -> None:
         if uid not in self._created_at:

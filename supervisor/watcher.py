@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import structlog
 from ray import ActorID
 from ray._private.gcs_pubsub import GcsAioActorSubscriber
@@ -34,7 +35,7 @@ RESYNC_S = 30.0
 """After a GCS restart a subscription is silent for ever, without an error. So none lives longer than this."""
 _TIMEOUT_S = 30
 _BATCH = 1000
-_AT_ONCE = 200
+ROWS_AT_ONCE = 200
 """Rows that are read without a pause: some milliseconds."""
 # One state after another is read, so that dead actors, which Ray keeps by the ten thousand, are left out. RESTARTING
 # comes twice: an actor that goes on from there to ALIVE, or back, between two readings is in one of them.
@@ -49,8 +50,8 @@ _PHASES = {
 }
 
 
-class _Known(NamedTuple):
-    """What only an actor's first message says of it."""
+class _Known(msgspec.Struct, frozen=True, gc=False):
+    """What only an actor's first message says of it. `gc=False`, as with ActorSeen."""
 
     uid: str
     name: str
@@ -98,7 +99,7 @@ class GcsWatcher:
         for number, (actor_id, row) in enumerate(rows.items()):
             if row.labels.get(MESH_LABEL) == self._mesh and (seen := self._seen(actor_id.hex(), row)):
                 living.append(seen)
-            if number % _AT_ONCE == 0:
+            if number % ROWS_AT_ONCE == 0:
                 await asyncio.sleep(0)  # others have their turn
         return living
 

@@ -1,4 +1,4 @@
-"""One real Ray cluster for the whole run: two nodes on this machine, token authentication, fake amounts of hardware.
+"""The real Ray cluster that tests share: two nodes on this machine, token authentication, fake amounts of hardware.
 
 Started before the first test that asks for it and ended, with every process it started, after the last.
 """

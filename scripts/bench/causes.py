@@ -120,11 +120,15 @@ def stall(_: Stage) -> None:
     mesh = StubMesh("causes-stall", 10_000)
     remote: Any = ray.remote
     bare = remote(Bare).options(num_cpus=0, max_concurrency=100_000).remote()
+    ray.get(bare.ping.remote())
     for what, handle in (("a supervisor with 10,000 records", mesh.handle), ("a no-op actor", bare)):
         worst = [ray.get(handle.worst_stall.remote(_STALL_S)) for _ in range(_STALLS)]
         _print(
             f"worst stall of {what}, in each of {_STALLS} windows of {_STALL_S} s",
-            {f"{1000 * late:.1f} ms late": f"{1000 * worked:.1f} ms of it work" for late, worked in worst},
+            {
+                f"window {number}": f"{1000 * late:.1f} ms late, {1000 * worked:.1f} ms of it work"
+                for number, (late, worked) in enumerate(worst, 1)
+            },
         )
     mesh.end()
 

@@ -32,7 +32,7 @@ def mesh(cluster: RealCluster) -> Iterator[schedulemesh.Scheduler]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all of them are run, one after the other, as a reader would."""
+    """Where all of them are run, one after the other, as a reader would. Their drivers share a launcher so."""
     return tmp_path_factory.mktemp("reader")
 
 

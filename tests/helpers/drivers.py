@@ -14,7 +14,7 @@ MESH = "mesh-of-tests"
 
 
 def start_supervisor(cluster: RealCluster, mesh: str, *, launcher_idle_s: float) -> None:
-    """A supervisor as `connect()` starts one, but for when it ends its idle launchers."""
+    """Start one with the command that `connect()` uses too; here it is said when idle launchers are ended."""
     command = [sys.executable, "-m", "schedulemesh.supervisor", "--address", cluster.address, "--name", mesh]
     command += ["--namespace", "schedulemesh", "--launcher-idle", str(launcher_idle_s)]
     subprocess.run(command, env=cluster.env, cwd=cluster.folder, check=True)

@@ -64,7 +64,7 @@ class RealCluster:
             f"--ray-client-server-port={self.client_port}",
             f"--include-dashboard={str(self._dashboard).lower()}",
             "--dashboard-host=127.0.0.1",
-            # Jobs are submitted through it, and other clusters on this machine have one too.
+            # What starts submitted jobs; other clusters on this machine have one too.
             f"--dashboard-agent-listen-port={self.agent_port}",
             f"--dashboard-port={self.dashboard_port}",
             f"--temp-dir={self.folder}",
@@ -75,7 +75,7 @@ class RealCluster:
         assert eventually(lambda: listens(self.gcs_port), timeout_s=UP_S), "the head node did not come up"
         if self._count > 1:
             self._start_second()
-        assert eventually(self._has_all_nodes, timeout_s=UP_S), "the second node did not come up"
+        assert eventually(self._has_all_nodes, timeout_s=UP_S), "the nodes did not come up"
 
     def stop(self) -> None:
         for node in reversed(self._nodes):

@@ -46,7 +46,7 @@ class Local(schedulemesh.AgentActor):
     pass
 def request(name, pool):
     return schedulemesh.AgentRequest(name, pool, Local, {{"cpu": 0.1}}, {ONE_AT_A_TIME})
-requests = [request(f"t{{n}}", "tenths") for n in range(11)] + [request(f"f{{n}}", "fifths") for n in range(20)]
+requests = [request(f"t{{n}}", "tenths") for n in range(11)] + [request(f"m{{n}}", "more-tenths") for n in range(20)]
 for reply in schedulemesh.connect({MESH!r}).create_agents(requests):
     print("made" if isinstance(reply, dict) else type(reply).__name__)
 """
@@ -57,17 +57,18 @@ def test_ten_tenths_are_exactly_one_and_thirty_agents_of_one_class_leave_one_exp
 ) -> None:
     """The class is the script's own, so it travels by value. Ten go into a pool of 1, twenty into one of 2."""
     scheduler.create_pool("tenths", resources={"cpu": 1.0})
-    scheduler.create_pool("fifths", resources={"cpu": 2.0})
+    scheduler.create_pool("more-tenths", resources={"cpu": 2.0})
+    scheduler.announce()
     assert eventually(lambda: launchers(MESH)), "the class of launchers is there"
     before = exports()
     told = [line for line in driver.run(THIRTY).splitlines() if " " not in line]
     assert told == ["made"] * 10 + ["InsufficientPoolCapacityError"] + ["made"] * 20
     assert len(exports() - before) == 1
-    assert [free_cpu(scheduler, pool) for pool in ("tenths", "fifths")] == [0.0, 0.0]
+    assert [free_cpu(scheduler, pool) for pool in ("tenths", "more-tenths")] == [0.0, 0.0]
     assert len(living_actors()) == 30
     for n in range(10):
         scheduler.delete_agent(f"t{n}", force=True)
-    assert [free_cpu(scheduler, pool) for pool in ("tenths", "fifths")] == [1.0, 0.0]
+    assert [free_cpu(scheduler, pool) for pool in ("tenths", "more-tenths")] == [1.0, 0.0]
     assert len(living_actors()) == 20
 
 
@@ -96,31 +97,34 @@ if input() == "race":
 """
 
 
-def test_eight_drivers_get_one_supervisor_and_four_of_them_race_for_five_places(
-    scheduler: Scheduler, driver: DriverRunner
-) -> None:
+def test_eight_drivers_get_one_supervisor_and_four_of_them_race_for_five_places(driver: DriverRunner) -> None:
     drivers = [driver.start(CROWD.format(me=me), stdin=True) for me in range(8)]
     assert heard(drivers) == ["ready"] * 8
     tell(drivers, "connect")
-    (pid,) = set(heard(drivers))
+    pids = heard(drivers)
     crowd = schedulemesh.connect("crowd", start=False)
-    assert crowd.status()["pid"] == int(pid)
-    crowd.create_pool("race", resources={"cpu": 0.5}, target_agents=5)
-    tell(drivers[:4], "race")
-    tell(drivers[4:], "leave")
-    outcomes = [line.split() for line in heard(drivers[:4])]
-    for one in drivers:
-        _, errors = one.communicate(timeout=60)
-        assert one.returncode == 0, errors
-    assert [sum(int(outcome[place]) for outcome in outcomes) for place in (0, 1)] == [5, 15]
-    assert crowd.get_pool("race")["pool"]["agents"] == 5
-    assert len(living_actors()) == 5
-    crowd.stop(force=True)
+    try:
+        assert set(pids) == {str(crowd.status()["pid"])}
+        crowd.create_pool("race", resources={"cpu": 0.5}, target_agents=5)
+        tell(drivers[:4], "race")
+        tell(drivers[4:], "leave")
+        outcomes = [line.split() for line in heard(drivers[:4])]
+        for one in drivers:
+            _, errors = one.communicate(timeout=60)
+            assert one.returncode == 0, errors
+        assert [sum(int(outcome[place]) for outcome in outcomes) for place in (0, 1)] == [5, 15]
+        assert crowd.get_pool("race")["pool"]["agents"] == 5
+        assert len(living_actors()) == 5
+    finally:
+        crowd.stop(force=True)
 
 
 def heard(drivers: list[subprocess.Popen[str]]) -> list[str]:
     """The next line of each."""
-    return [one.stdout.readline().strip() for one in drivers if one.stdout is not None]
+    lines = [one.stdout.readline().strip() for one in drivers if one.stdout is not None]
+    for one, line in zip(drivers, lines, strict=True):
+        assert line, one.communicate(timeout=60)
+    return lines
 
 
 def tell(drivers: list[subprocess.Popen[str]], what: str) -> None:

@@ -92,17 +92,21 @@ def test_an_idle_mesh_comes_back_whole_while_its_agents_answer(scheduler: Schedu
 
 
 class Lingers(AgentActor):
-    """Ends when the gate is there, and notes each time that its hook is run."""
+    """Ends when the gate is there, and notes when its hook begins and ends."""
 
     def __init__(self, name: str, labels: dict[str, str], supervisor: Any = None, *, gate: str) -> None:
         super().__init__(name, labels, supervisor)
         self.gate = Path(gate)
 
     def on_stop(self) -> None:
-        with self.gate.with_suffix(".asked").open("a") as asked:
-            asked.write("asked\n")
+        self.note("begins")
         while not self.gate.exists():
             time.sleep(0.02)
+        self.note("ends")
+
+    def note(self, what: str) -> None:
+        with self.gate.with_suffix(".hook").open("a") as story:
+            story.write(f"{what}\n")
 
 
 def test_creates_and_a_delete_under_way_are_finished_without_being_repeated(
@@ -124,7 +128,7 @@ def test_creates_and_a_delete_under_way_are_finished_without_being_repeated(
     for thread in threads:
         thread.start()
     assert eventually(lambda: len([row for row in living_actors() if row.pid]) == 5, timeout_s=60)
-    assert eventually(going.with_suffix(".asked").exists)
+    assert eventually(going.with_suffix(".hook").exists)
     with calling(witness) as failures:
         kill_supervisor(scheduler)
         assert eventually(lambda: scheduler.status()["agents"]["starting"] == 3)
@@ -136,7 +140,7 @@ def test_creates_and_a_delete_under_way_are_finished_without_being_repeated(
             thread.join(60)
     assert failures == []
     assert replies.pop("going")["agent"]["state"] == "stopped"
-    assert going.with_suffix(".asked").read_text() == "asked\n", "the hook ran once"
+    assert going.with_suffix(".hook").read_text() == "begins\nends\n", "the hook ran once, to its end"
     assert {name: reply["created"] for name, reply in replies.items()} == {"s0": True, "s1": True, "s2": True}
     assert sorted(row.name for row in living_actors()) == ["s0", "s1", "s2", "witness"]
     assert scheduler.get_pool(pool)["pool"]["agents"] == 4

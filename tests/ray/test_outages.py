@@ -138,8 +138,8 @@ def test_a_gcs_restart_disturbs_no_call_and_what_was_asked_meanwhile_is_done(
 
     durable.kill_gcs()
     assert watched.tell("mesh.get_pool('p')['pool']['agents']") == 4, "the books are still there to be read"
-    # `left` is a handle that it has not had before.
-    asking.begin("at_once(lambda: make('new', 'left'), lambda: info('left')['state'])")
+    # `caller` is of a class that it has not had before.
+    asking.begin("at_once(lambda: make('new', 'left'), lambda: info('caller')['state'])")
     assert eventually(lambda: watched.tell("ray.get(caller.tally.remote())")[0] > before + 100)
     with pytest.raises(DriverError, match=r"SupervisorUnavailableError: .* gave no answer within 2 s"):
         watched.tell("schedulemesh.connect(timeout_s=2)")

@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any
 
 import msgspec
-from ray.exceptions import ActorDiedError, RayError, RuntimeEnvSetupError
+from ray.exceptions import ActorDiedError, ActorUnschedulableError, RayError, RuntimeEnvSetupError
 
 from schedulemesh.core.messages import Environment
 from schedulemesh.supervisor.effects import Launch
@@ -19,10 +19,10 @@ READY = LaunchReady("uid", 1, "actor")
 
 
 class KitStore:
-    """Holds a launch kit under any key."""
+    """Holds a launch kit under any key, of a driver on node `n1`."""
 
     async def get(self, key: str) -> bytes:
-        return msgspec.json.encode(Environment(runtime_env={}, paths=[], node_id=""))
+        return msgspec.json.encode(Environment(runtime_env={}, paths=[], node_id="n1"))
 
 
 class Handle:
@@ -51,6 +51,8 @@ class Launchers(RayLaunchers):
         super().__init__("mesh", "ns", KitStore(), 60.0)  # type: ignore[arg-type]  # only `get` is asked for
         self._problems = deque(problems)
         self._handles: list[weakref.ref[Handle]] = []
+        self.nodes: list[str] = []
+        """Where each was to be made."""
 
     @property
     def made(self) -> int:
@@ -61,6 +63,7 @@ class Launchers(RayLaunchers):
             raise ValueError("the name is already taken")  # Ray says so to who still holds the handle of a dead actor
         handle = Handle(self._problems.popleft() if self._problems else None)
         self._handles.append(weakref.ref(handle))
+        self.nodes.append(environment.node_id)
         return handle
 
     def launched(self) -> LaunchReport:
@@ -71,6 +74,26 @@ class Launchers(RayLaunchers):
 def test_a_launcher_that_is_killed_while_it_comes_up_is_made_again() -> None:
     launchers = Launchers(ActorDiedError())
     assert launchers.launched() == READY
+    assert launchers.nodes == ["n1", "n1"]
+
+
+def test_a_launcher_goes_elsewhere_when_its_drivers_node_is_gone() -> None:
+    launchers = Launchers(ActorUnschedulableError("no such node"))
+    assert launchers.launched() == READY
+    assert launchers.nodes == ["n1", ""]
+
+
+def test_a_node_that_is_lost_meanwhile_costs_one_start() -> None:
+    launchers = Launchers(ActorDiedError(), ActorUnschedulableError("no such node"), ActorDiedError())
+    assert launchers.launched() == READY
+    assert launchers.nodes == ["n1", "n1", "", ""]
+
+
+def test_a_launcher_that_no_node_takes_is_given_up() -> None:
+    launchers = Launchers(*[ActorUnschedulableError("no such node")] * 2)
+    report = launchers.launched()
+    assert isinstance(report, LaunchFailed)
+    assert "no node takes it" in report.cause
     assert launchers.made == 2
 
 

@@ -33,6 +33,7 @@ def test_pages_hold_every_member_once_oldest_first(come: list[tuple[str, int]], 
         roll.discard(uid)
         there.pop(uid, None)
     assert pages(roll, size) == sorted(there, key=lambda uid: (there[uid], uid))
+    assert list(roll.newest()) == pages(roll, size)[::-1]
     assert (len(roll), set(roll)) == (len(there), set(there))
 
 

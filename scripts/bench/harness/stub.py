@@ -24,10 +24,8 @@ from schedulemesh.supervisor.logs import log_to_stderr
 from schedulemesh.supervisor.mesh import Mesh
 from schedulemesh.supervisor.runner import Runner
 from schedulemesh.supervisor.store import GcsStore
-from schedulemesh.supervisor.watcher import RESYNC_S
+from schedulemesh.supervisor.watcher import RESYNC_S, ROWS_AT_ONCE
 
-_AT_ONCE = 200
-"""Rows that the real watcher reads without a pause."""
 _HANDLE = bytes(700)
 """As long as Ray's own serialized handle of an agent."""
 
@@ -175,7 +173,7 @@ class StubWatcher:
         for number, s in enumerate(list(self._table.actors.values())):
             # New objects, as the real table's rows are, and with as many pauses.
             rows.append(ActorSeen(s.uid, s.actor_id, s.name, s.namespace, s.phase, 0, s.node_id, s.pid, None))
-            if number % _AT_ONCE == 0:
+            if number % ROWS_AT_ONCE == 0:
                 await asyncio.sleep(0)
         return TableRead(tuple(rows), asked_at)
 
