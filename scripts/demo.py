@@ -27,6 +27,9 @@ _TOO_SLOW = "timed out during startup"
 _DRIVER_S = 90.0
 _GONE_S = 20.0
 _LOOK_S = 0.05
+_CLUSTER_LOG = "ray-start.log"
+_PORTS = range(20_000, 32_000)
+"""Above those that Ray gives to its workers, below those of outgoing connections."""
 _LONGEST_BASE = 24
 """Ray's sockets lie under the temporary folder, and the path of a socket may have 107 characters."""
 
@@ -129,7 +132,7 @@ def start_cluster(processes: Processes, home: Path) -> dict[str, str]:
     command += ["--port=0", f"--ray-client-server-port={free_port()}", "--dashboard-agent-listen-port=0"]
     command += ["--min-worker-port=0", "--max-worker-port=0", "--include-dashboard=false"]
     command += ["--num-cpus=2", f"--object-store-memory={80 * 1024 * 1024}"]
-    log = home / "ray-start.log"
+    log = home / _CLUSTER_LOG
     place = processes.start(command, folder=home, env=env, log=log)
     address = home / "ray_current_cluster"
     until = time.monotonic() + _CLUSTER_UP_S
@@ -153,13 +156,17 @@ def drive(processes: Processes, env: dict[str, str], script: str, *arguments: st
             raise SystemExit(f"the demo failed: {script} was not done after {_DRIVER_S:g} s")
         time.sleep(_LOOK_S)
     if code != 0:
-        raise SystemExit(f"the demo failed: {script} ended with exit code {code}")
+        cluster = (Path(env["RAY_TMPDIR"]) / _CLUSTER_LOG).read_text()[-1000:]
+        raise SystemExit(f"the demo failed: {script} ended with exit code {code}; the cluster said last:\n{cluster}")
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, and that the kernel gives to no outgoing connection while the cluster starts."""
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 def new_folder() -> Path:

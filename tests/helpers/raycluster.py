@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from ray.core.generated.gcs_pb2 import GcsNodeInfo  # type: ignore[attr-defined]
 HEAD_RESOURCES = '{"fpga": 4, "special_hardware": 2, "tpu": 4, "head_only": 1}'
 WORKER_RESOURCES = '{"worker_only": 1}'
 MEMORY = 128 * 1024**3
+PORTS = range(20_000, 32_000)
+"""Above those that Ray gives to its workers, below those of outgoing connections."""
 UP_S = 150
 """How long a node may take to come up; 5 s on an idle machine, and other work may keep it from its cores."""
 
@@ -148,11 +152,9 @@ def listens(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports that nobody listens on, of which none is one that the kernel gives to outgoing connections.
+
+    Such a one may be taken before a cluster that starts gets to it; then that process of Ray ends, and the node with it.
+    """
+    shuffled = random.sample(PORTS, len(PORTS))
+    return list(islice((port for port in shuffled if not listens(port)), count))
