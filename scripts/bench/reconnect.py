@@ -32,7 +32,7 @@ def reconnect(stage: Stage) -> list[Row]:
         names = [f"agent-{number}" for number in range(first, min(count, first + _AT_ONCE))]
         ray.get([handle.ping.remote() for handle in ours.create(names)])
     sides = {side: lambda _, side=side: _fresh(stage, side, count) for side in ("ours", "raw")}
-    taken = interleave(SUBJECT, sides, rounds=stage.rounds(15))
+    taken = interleave(SUBJECT, sides, rounds=stage.rounds(30))
     ours.scheduler.stop(force=True)
     rounds = list(zip(taken["ours"], taken["raw"], strict=True))
     one = "`ray.get_actor`"

@@ -50,7 +50,7 @@ def _first_answer(stage: Stage) -> list[Row]:
             "ours": lambda _: _killed(stage, mesh.pid, knows_all),
             "bare": lambda _: _killed(stage, ray.get(bare.pid.remote()), answers),
         },
-        rounds=stage.rounds(12),
+        rounds=stage.rounds(24),
     )
     mesh.end()
     ray.kill(bare, no_restart=True)
