@@ -16,7 +16,7 @@ from schedulemesh.core.errors import (
     NoNodeFitsError,
     PoolNotFoundError,
 )
-from schedulemesh.core.messages import MAX_BLOB, CreatePool, DeleteAgent, Environment, GetAgent, GetPool, ListAgents
+from schedulemesh.core.messages import MAX_BLOB, CreatePool, DeleteAgent, Environment, GetAgent, ListAgents
 from schedulemesh.core.options import DEFAULTS
 from schedulemesh.supervisor.effects import Launch
 from schedulemesh.supervisor.events import LaunchFailed, LaunchReady
@@ -288,28 +288,6 @@ def test_a_name_is_free_once_its_agent_has_ended(bench: Bench) -> None:
     second = bench.run()
     assert bench.agent()["actor_id"] == f"actor-{second}"
     assert len(bench.result(ListAgents(None, {}))["agents"]) == 1
-
-
-def test_an_unknown_agent_is_refused_with_close_names(bench: Bench) -> None:
-    bench.create_pool()
-    bench.run("indexer")
-    assert bench.refusal(GetAgent("indexr"), AgentNotFoundError).close == ["indexer"]
-    assert bench.refusal(DeleteAgent("indexr", 1.0, False), AgentNotFoundError).close == ["indexer"]
-
-
-def test_a_typo_finds_the_newest_names_however_many_there_were(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("schedulemesh.core.names._SEARCHED", 5)
-    for number in range(6):
-        bench.create_pool(f"p{number}", cpu=0.5)
-        bench.run(f"job-{number}", pool=f"p{number}", resources={"cpu": 0.1})
-    bench.create_pool("training", cpu=0.5)
-    bench.run("worker-1", pool="training", resources={"cpu": 0.1})
-    for number in range(10, 16):
-        uid = bench.run(f"worker-{number}", pool="training", resources={"cpu": 0.1})
-        bench.delete(f"worker-{number}")
-        bench.see(uid, DEAD)
-    assert bench.refusal(GetAgent("worker-2"), AgentNotFoundError).close == ["worker-1"]
-    assert bench.refusal(GetPool("trainin"), PoolNotFoundError).close == ["training"]
 
 
 @pytest.mark.parametrize("grace_s", [-1.0, float("nan"), float("inf")])
