@@ -1,8 +1,7 @@
 """The command line: `schedulemesh up`, `status`, `pools`, `agents`, `delete`, `down`.
 
 Decides what is asked, what is printed where, and the exit code. Answers go to stdout; progress, questions and errors
-go to stderr. It asks the supervisor without announcing itself and looks up no agent's handle, so no launcher is
-started and no user's class is loaded for it.
+go to stderr. It creates no launcher and looks up no agent's handle, so no user's class is loaded for it.
 """
 
 from __future__ import annotations
@@ -295,7 +294,7 @@ def _status(connection: Connection) -> StatusReply:
 
 
 def _scheduler(connection: Connection) -> Scheduler:
-    return Scheduler(connection, log_to_driver=False)
+    return Scheduler(connection)
 
 
 def _living(status: StatusReply) -> int:

@@ -2,8 +2,7 @@
 
 Attributes of Ray's that are not public: `_ray_method_signatures` of a handle, and the name of a method that only Ray's
 stand-in for a missing class has. If they go, a driver without the module has to pass arguments by name. `_actor_id`,
-which actor a handle is for; if it goes, `actor_id` in its repr says the same. `ActorHandle._deserialization_helper`,
-which makes a handle of what a launcher serialized; if it goes, each actor is looked up by name.
+which actor a handle is for; if it goes, `actor_id` in its repr says the same.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from inspect import Parameter
 from typing import Any
 
 import ray
-from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from schedulemesh.client.environment import is_ray_client
+from schedulemesh.raycompat.handle_bytes import from_bytes
 
 _STAND_IN = "_TemporaryActor__dummy_method"
 """A method that only Ray's stand-in for a class that cannot be imported has."""
@@ -37,7 +36,7 @@ def handle_of(agent: Mapping[str, Any]) -> Any:
     """
     if agent["handle"] and not is_ray_client():
         with suppress(Exception):  # whatever another version of Ray may have against it, there is the name
-            handle = ActorHandle._deserialization_helper(agent["handle"], weak_ref=True)  # noqa: SLF001
+            handle = from_bytes(agent["handle"])
             if handle._actor_id.hex() == agent["actor_id"]:  # noqa: SLF001 - see the module's list
                 return _with_positional_arguments(handle)
     return _looked_up(agent["actor_name"], agent["namespace"], agent["actor_id"])

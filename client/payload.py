@@ -6,6 +6,7 @@ Attributes of Ray's that are not public: `__ray_metadata__.modified_class` and `
 
 from __future__ import annotations
 
+import functools
 import inspect
 import io
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 import ray
 from ray import cloudpickle
+from ray.runtime_env import RuntimeEnv
 
 from schedulemesh.client.arguments import reading
 from schedulemesh.core.brief import brief
@@ -20,9 +22,13 @@ from schedulemesh.core.errors import AgentSignatureError, InvalidRequestError
 from schedulemesh.core.messages import check_blob
 from schedulemesh.core.names import check_name
 from schedulemesh.core.options import check_options, opaque
+from schedulemesh.raycompat.handle_bytes import from_bytes, to_bytes
 
 # Ray Client has a reference type of its own, which is not importable without its extra.
 _LONG = 300
+_MAX_DEPTH = 8
+"""How deep the fields of one of Ray's objects are described."""
+_CLIENT_HANDLE = "ClientActorHandle"
 _REFERENCES = frozenset({"ObjectRef", "ClientObjectRef", "ObjectRefGenerator"})
 
 
@@ -86,7 +92,31 @@ def plain_options(options: Mapping[str, Any] | None, what: str) -> dict[str, Any
     with reading(what):
         if not isinstance(options, Mapping):
             raise InvalidRequestError(field=what, problem=f"must be a dict, not {type(options).__name__}")
-        return check_options({name: _plain(value) for name, value in options.items()}, what)
+        plain = check_options({name: _plain(value) for name, value in options.items()}, what)
+        if plain.get("runtime_env"):
+            plain = check_options({**plain, "runtime_env": _resolved(plain["runtime_env"], what)}, what)
+        return plain
+
+
+def _resolved(runtime_env: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Return a runtime_env as Ray reads it here, in the driver's folder: requirements files become their lines."""
+    try:
+        _probe().options(runtime_env=dict(runtime_env))
+        resolved: dict[str, Any] = RuntimeEnv(**runtime_env).to_dict()
+    except Exception as error:  # Ray checks a runtime_env with many kinds of exceptions
+        raise InvalidRequestError(field=f"{what}['runtime_env']", problem=brief(str(error), _LONG)) from error
+    return {name: value for name, value in resolved.items() if not name.startswith("_")}
+
+
+@functools.cache
+def _probe() -> Any:
+    """Return an actor class by which Ray checks options; it is never created."""
+    remote: Any = ray.remote
+    return remote(_Probe)
+
+
+class _Probe:
+    """Never created."""
 
 
 def _plain(value: Any) -> Any:
@@ -97,16 +127,32 @@ def _plain(value: Any) -> Any:
     return opaque(cloudpickle.dumps(value), _described(value))
 
 
-def _described(value: Any) -> str:
-    """A text that names an object and its public fields, the same for two that mean the same."""
+def _described(value: Any, depth: int = 0) -> str:
+    """Return a text that names an object and its public fields, the same for two that mean the same."""
     fields = {name: field for name, field in sorted(vars(value).items()) if not name.startswith("_")}
-    shown = ", ".join(f"{name}={_field(field)}" for name, field in fields.items())
+    shown = ", ".join(f"{name}={_field(field, depth)}" for name, field in fields.items())
     return f"{type(value).__name__}({shown})"
 
 
-def _field(value: Any) -> str:
+def _field(value: Any, depth: int) -> str:
     ident = getattr(value, "id", None)  # a placement group is known by its id
-    return str(ident.hex()) if ident is not None and hasattr(ident, "hex") else repr(value)
+    if ident is not None and hasattr(ident, "hex"):
+        return str(ident.hex())
+    if depth > _MAX_DEPTH:
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_field(one, depth + 1) for one in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key!r}: {_field(one, depth + 1)}' for key, one in value.items())}}}"
+    if type(value).__module__.split(".")[0] == "ray" and hasattr(value, "__dict__"):
+        return _described(value, depth + 1)  # an operator on labels, say, whose repr is only where it lies in memory
+    return repr(value)
+
+
+def _handle_bytes(client_handle: Any) -> bytes:
+    """Return a Ray Client driver's handle as the cluster has it; only a process inside of it can tell."""
+    remote: Any = ray.remote
+    return bytes(ray.get(remote(to_bytes).options(num_cpus=0).remote(client_handle)))
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -119,6 +165,8 @@ class _Pickler(cloudpickle.Pickler):
                 problem=f"hold {brief(obj)}: the object belongs to this driver and goes when it goes, so the agent "
                 "could not be started again from it; pass the value itself (ray.get), or where to load it from",
             )
+        if type(obj).__name__ == _CLIENT_HANDLE:
+            return from_bytes, (_handle_bytes(obj),)
         return super().reducer_override(obj)  # type: ignore[no-untyped-call]  # untyped in Ray
 
 

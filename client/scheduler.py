@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import ray
-
 from schedulemesh.client import arguments, birth, payload
 from schedulemesh.client.arguments import check_labels, check_name
+from schedulemesh.client.cluster import join_cluster
 from schedulemesh.client.connection import CALL_S, Connection, new_id, result_of
-from schedulemesh.client.environment import current_environment, current_namespace, is_driver, session
+from schedulemesh.client.environment import current_namespace
 from schedulemesh.client.handles import handle_of
-from schedulemesh.client.output import OutputFollower
+from schedulemesh.client.launcher import JobLauncher, given_variables
 from schedulemesh.core import messages
 from schedulemesh.core.brief import brief
+from schedulemesh.core.environments import Environment
 from schedulemesh.core.errors import InvalidRequestError, ScheduleMeshError, SupervisorNotRunningError
 from schedulemesh.core.infos import (
     AgentReply,
@@ -28,6 +27,7 @@ from schedulemesh.core.infos import (
     StatusReply,
 )
 from schedulemesh.core.states import HOLDING, AgentState
+from schedulemesh.runtime.lazy_scheduler import LazyScheduler
 
 NAME = "schedulemesh-supervisor"
 NAMESPACE = "schedulemesh"
@@ -58,19 +58,22 @@ def connect(
     namespace: str = NAMESPACE,
     start: bool = True,
     timeout_s: float = 60.0,
+    address: str | None = None,
     log_to_driver: bool = True,
 ) -> Scheduler:
     """Attach to the mesh of this cluster, and start its supervisor if there is none.
 
-    If this process has not called `ray.init()`, it is called without arguments: it finds the cluster by
-    RAY_ADDRESS or on this machine, and otherwise starts a local one, which ends with this process.
+    If this process has not called `ray.init()`, it is called here: with `address`, else RAY_ADDRESS, else for a cluster
+    that runs on this machine, and otherwise for a local one, which ends with this process; one line on stderr says so.
 
     Args:
         name: Ray name of the supervisor. One cluster may hold several meshes.
         namespace: Ray namespace of the mesh.
         start: whether to start a supervisor; False raises SupervisorNotRunningError when there is none.
         timeout_s: seconds to wait for the supervisor to answer.
-        log_to_driver: whether what this driver's agents print is shown in its terminal.
+        address: of the Ray cluster, as `ray.init()` takes it: host:port, ray://host:port or "auto".
+        log_to_driver: as in `ray.init()`: whether Ray shows what this driver's agents, tasks and actors print in its
+            terminal. Without effect where `ray.init()` was called before; then what it was given there holds.
 
     True when it returns: the supervisor answers. Drivers that connect at the same time get the same one. Safe to
     retry. Raises SupervisorUnavailableError when there is no answer in time, ProtocolMismatchError when the
@@ -79,8 +82,7 @@ def connect(
     name, namespace = check_name(name, "name"), check_name(namespace, "namespace")
     timeout_s = arguments.seconds(timeout_s, "timeout_s")
     start, log_to_driver = arguments.flag(start, "start"), arguments.flag(log_to_driver, "log_to_driver")
-    if not ray.is_initialized():
-        ray.init()
+    join_cluster(address, log_to_driver=log_to_driver)
     connection = Connection(name, namespace)
     try:
         connection.find()
@@ -88,9 +90,8 @@ def connect(
         if not start:
             raise
         birth.start_supervisor(name, namespace, headroom=0.0, timeout_s=timeout_s)
-    scheduler = Scheduler(connection, log_to_driver=log_to_driver)
-    scheduler.announce(timeout_s)
-    return scheduler
+    connection.ask(messages.Status(), timeout_s=timeout_s)
+    return Scheduler(connection)
 
 
 class Scheduler:
@@ -100,16 +101,12 @@ class Scheduler:
     raises SupervisorUnavailableError when no answer comes in time; the request may then have been carried out or not.
     """
 
-    def __init__(self, connection: Connection, *, log_to_driver: bool = True) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._log_to_driver = log_to_driver
-        self._lock = threading.Lock()
-        self._environment: messages.Environment | None = None
-        self._session: tuple[str, str] | None = None
-        self._output: OutputFollower | None = None
+        self._launcher = JobLauncher(connection.mesh, connection.namespace)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (self._connection.mesh, self._connection.namespace, self._log_to_driver)
+        return LazyScheduler, (self._connection.mesh, self._connection.namespace)
 
     def __repr__(self) -> str:
         return f"Scheduler({self._connection.mesh!r}, namespace={self._connection.namespace!r})"
@@ -152,8 +149,10 @@ class Scheduler:
             target_agents=arguments.whole(target_agents, "target_agents"),
             overcommit=arguments.flag(overcommit, "overcommit"),
             warm_agents=warm_agents,
-            environment=self._announced() if warm_agents > 0 else messages.Environment(),
+            environment=self._launcher.environment() if warm_agents > 0 else Environment(),
         )
+        if warm_agents > 0:
+            self._launcher.ensure()
         return cast("CreatePoolReply", self._connection.ask(body))
 
     def get_pool(self, name: str) -> PoolReply:
@@ -189,8 +188,10 @@ class Scheduler:
             target_agents=None if target_agents is None else arguments.whole(target_agents, "target_agents"),
             force=arguments.flag(force, "force"),
             warm_agents=warm,
-            environment=self._announced() if warm is not None and warm > 0 else messages.Environment(),
+            environment=self._launcher.environment() if warm else Environment(),
         )
+        if warm:
+            self._launcher.ensure()
         return cast("PoolReply", self._connection.ask(body))
 
     def delete_pool(self, name: str, *, force: bool = False) -> PoolReply:
@@ -245,6 +246,7 @@ class Scheduler:
             name, pool, actor_class, resources, ray_options, actor_args, actor_kwargs, labels, timeout_s
         )
         body = self._body(request)
+        self._launcher.ensure()
         reply = self._connection.ask(body, request_id=body.request_id, timeout_s=body.timeout_s + _END_S)
         return cast("CreateAgentReply", self._with_handle(reply))
 
@@ -259,7 +261,6 @@ class Scheduler:
         """
         replies: list[CreateAgentReply | ScheduleMeshError] = []
         bodies: dict[int, messages.CreateAgent] = {}
-        self._announced()
         for place, request in enumerate(arguments.batch(requests, "requests")):
             try:
                 bodies[place] = self._body(request)
@@ -267,6 +268,7 @@ class Scheduler:
             except ScheduleMeshError as error:
                 replies.append(error)
         if bodies:
+            self._launcher.ensure()
             longest = max(body.timeout_s for body in bodies.values())
             reply = self._connection.request(messages.CreateAgents(list(bodies.values())), timeout_s=longest + _END_S)
             if reply.replies is None:
@@ -332,25 +334,7 @@ class Scheduler:
         """
         self._connection.stop(messages.Stop(arguments.flag(force, "force")), timeout_s=CALL_S + _END_S)
 
-    def announce(self, timeout_s: float = CALL_S) -> None:
-        """Tell the supervisor where this process's classes can be imported, so that a launcher gets warm for it."""
-        self._announced(arguments.seconds(timeout_s, "timeout_s"))
-
     # -- inside -------------------------------------------------------------------------------------------------
-
-    def _announced(self, timeout_s: float = CALL_S) -> messages.Environment:
-        with self._lock:
-            if self._environment is None or self._session != session():
-                environment = current_environment()
-                if self._output is not None:
-                    self._output.leave()
-                reply = self._connection.ask(messages.Announce(environment), timeout_s=timeout_s)
-                if self._log_to_driver and is_driver():
-                    self._output = OutputFollower(
-                        self._connection.mesh, self._connection.namespace, reply["environment"]
-                    )
-                self._environment, self._session = environment, session()
-            return self._environment
 
     def _body(self, request: AgentRequest) -> messages.CreateAgent:
         """Everything that can be checked without the supervisor is checked here, before anything is sent."""
@@ -361,25 +345,22 @@ class Scheduler:
         args = arguments.sequence(request.actor_args, "actor_args")
         kwargs = arguments.keywords(request.actor_kwargs, "actor_kwargs")
         payload.check_signature(name, cls, args, kwargs)
-        body = messages.CreateAgent(
+        return messages.CreateAgent(
             request_id=new_id(),
             name=name,
             pool=check_name(request.pool, "pool name"),
             class_name=payload.name_of(cls),
             class_blob=payload.pickle_class(cls),
-            args_blob=payload.pickle_arguments(Scheduler(self._connection, log_to_driver=False), args, kwargs),
-            environment=self._announced(),
+            args_blob=payload.pickle_arguments(Scheduler(self._connection), args, kwargs),
+            environment=self._launcher.environment(),
             namespace=current_namespace(),
             resources=arguments.amounts(request.resources, "resources"),
             options=payload.plain_options(request.ray_options, "ray_options"),
             decorator=payload.plain_options(decorator, "@ray.remote options"),
             labels=check_labels(request.labels, "labels"),
             timeout_s=arguments.seconds(request.timeout_s, "timeout_s"),
-            show_output=self._output is not None,
+            inherited_env=given_variables(),
         )
-        if self._output is not None:
-            self._output.follow(name)
-        return body
 
     def _with_handle(self, reply: dict[str, Any]) -> dict[str, Any]:
         agent = reply["agent"]
@@ -388,5 +369,10 @@ class Scheduler:
         return reply
 
 
-def _unpickled(mesh: str, namespace: str, log_to_driver: bool) -> Scheduler:
-    return Scheduler(Connection(mesh, namespace), log_to_driver=log_to_driver)
+def scheduler_of(mesh: str, namespace: str) -> Scheduler:
+    return Scheduler(Connection(mesh, namespace))
+
+
+def _unpickled(mesh: str, namespace: str, *_: bool) -> Scheduler:
+    """Return the Scheduler of an agent's `supervisor`; version 0.1 pickled a further argument."""
+    return Scheduler(Connection(mesh, namespace))

@@ -1,41 +1,48 @@
 """ScheduleMesh: quotas, an owner and an address for long-lived Ray actors.
 
-Importing this package imports neither Ray nor the supervisor; `connect` brings them in when it is first used.
+Importing this package imports neither Ray nor the supervisor; what is used is imported when it is first used.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from schedulemesh.core.agent_actor import AgentActor
-from schedulemesh.core.errors import (
-    AgentExistsError,
-    AgentNotFoundError,
-    AgentSignatureError,
-    AgentStartError,
-    AgentStartTimeoutError,
-    InsufficientClusterCapacityError,
-    InsufficientPoolCapacityError,
-    InvalidRequestError,
-    MeshNotEmptyError,
-    NoNodeFitsError,
-    PoolExistsError,
-    PoolNotEmptyError,
-    PoolNotFoundError,
-    ProtocolMismatchError,
-    ScheduleMeshError,
-    SupervisorNotRunningError,
-    SupervisorUnavailableError,
-)
-from schedulemesh.core.infos import AgentInfo, PoolInfo
 
 if TYPE_CHECKING:
     from schedulemesh.client.scheduler import AgentRequest, Scheduler, connect
+    from schedulemesh.core.errors import (
+        AgentExistsError,
+        AgentNotFoundError,
+        AgentSignatureError,
+        AgentStartError,
+        AgentStartTimeoutError,
+        InsufficientClusterCapacityError,
+        InsufficientPoolCapacityError,
+        InvalidRequestError,
+        MeshNotEmptyError,
+        NoNodeFitsError,
+        PoolExistsError,
+        PoolNotEmptyError,
+        PoolNotFoundError,
+        ProtocolMismatchError,
+        ScheduleMeshError,
+        SupervisorNotRunningError,
+        SupervisorUnavailableError,
+    )
+    from schedulemesh.core.infos import AgentInfo, PoolInfo
 
-__version__ = version("schedulemesh")
+    __version__: str
 
-_FROM_CLIENT = {"AgentRequest", "Scheduler", "connect"}
+_HOMES = {
+    "AgentRequest": "schedulemesh.client.scheduler",
+    "Scheduler": "schedulemesh.client.scheduler",
+    "connect": "schedulemesh.client.scheduler",
+    "AgentInfo": "schedulemesh.core.infos",
+    "PoolInfo": "schedulemesh.core.infos",
+}
+_ERRORS = "schedulemesh.core.errors"
 
 __all__ = [
     "AgentActor",
@@ -66,8 +73,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _FROM_CLIENT:
-        from schedulemesh.client import scheduler  # noqa: PLC0415 - late, so that `import schedulemesh` needs no Ray
-
-        return getattr(scheduler, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import what is asked for when it is: every agent's process imports this package for the sake of `AgentActor`."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("schedulemesh")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES.get(name, _ERRORS)), name)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE_FOLDERS = ("schedulemesh/core", "supervisor", "client")
+PACKAGE_FOLDERS = ("schedulemesh/core", "schedulemesh/runtime", "schedulemesh/raycompat", "supervisor", "client")
 LOOSE_FOLDERS = ("scripts", "tests", "examples")
 IMPORTED_FROM = (
     ".",

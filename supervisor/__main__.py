@@ -25,7 +25,7 @@ from schedulemesh.supervisor.service import Settings
 @click.option("--name", required=True, help="Ray name of the supervisor.")
 @click.option("--namespace", required=True, help="Ray namespace of the mesh.")
 @click.option("--headroom", default=0.0, type=click.FloatRange(0, 0.9), help="Share of the cluster that pools leave.")
-@click.option("--launcher-idle", default=300.0, type=click.FloatRange(1), help="Seconds until an idle launcher ends.")
+@click.option("--launcher-idle", default=30.0, type=click.FloatRange(0), help="Seconds until an idle launcher ends.")
 def main(address: str, name: str, namespace: str, headroom: float, launcher_idle: float) -> None:
     """Start the supervisor if it is not there. Returns when it answers."""
     if not math.isfinite(headroom):  # FloatRange lets NaN through

@@ -9,10 +9,18 @@ from typing import Any
 import msgspec
 
 from schedulemesh.core.amounts import Amounts, check_one_agent
+from schedulemesh.core.environments import encode_environment
 from schedulemesh.core.errors import InvalidRequestError
-from schedulemesh.core.messages import MAX_SECONDS, CreateAgent, Environment, check_blob
+from schedulemesh.core.messages import MAX_SECONDS, CreateAgent, check_blob
 from schedulemesh.core.names import check_labels, check_name
-from schedulemesh.core.options import RESOURCE_OPTIONS, check_options, differing, named_amounts, without_resources
+from schedulemesh.core.options import (
+    MAX_BYTES,
+    RESOURCE_OPTIONS,
+    check_options,
+    differing,
+    named_amounts,
+    without_resources,
+)
 from schedulemesh.core.records import AgentRecord, PoolRecord, digest
 from schedulemesh.core.states import AgentState
 
@@ -21,8 +29,6 @@ _ARGUMENTS = (
     "actor_args or actor_kwargs (compared as they are pickled, which for sets, and for objects of classes "
     "that the script itself defines, differs from run to run)"
 )
-MAX_ENVIRONMENT = 256 * 1024
-_CANONICAL = msgspec.json.Encoder(order="deterministic")
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -55,6 +61,7 @@ def admit(body: CreateAgent, pool: PoolRecord, mesh_namespace: str) -> Terms:
     check_blob(len(body.args_blob), "actor_args and actor_kwargs")
     need = _need(body, pool, decorator, given)
     check_name(body.class_name, "actor_class name")
+    _check_inherited(body.inherited_env)
     return Terms(
         name=name,
         need=need,
@@ -88,7 +95,7 @@ def record_of(body: CreateAgent, terms: Terms, pool: PoolRecord, now: float) -> 
         created_at=now,
         start_deadline=now + body.timeout_s,
         timeout_s=body.timeout_s,
-        show_output=body.show_output,
+        inherited_env=body.inherited_env,
     )
 
 
@@ -112,19 +119,6 @@ def differences(there: AgentRecord, asked: AgentRecord) -> list[str]:
     ]
 
 
-def encode_environment(environment: Environment) -> bytes:
-    """Canonical bytes: the same environment always has the same hash, and so the same launcher."""
-    try:
-        encoded = _CANONICAL.encode(environment)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidRequestError(field="runtime_env", problem=f"must be plain data with text keys: {error}") from None
-    if len(encoded) > MAX_ENVIRONMENT:
-        raise InvalidRequestError(
-            field="runtime_env", problem=f"takes {len(encoded):,} bytes, the limit is {MAX_ENVIRONMENT:,}"
-        )
-    return encoded
-
-
 def check_grace(grace_s: float) -> float:
     if not math.isfinite(grace_s) or not 0 <= grace_s <= MAX_SECONDS:
         raise InvalidRequestError(field="grace_s", problem=f"must be 0 to {MAX_SECONDS:g}, got {grace_s}")
@@ -137,6 +131,14 @@ def check_batch(agents: Sequence[CreateAgent], limit: int) -> None:
         raise InvalidRequestError(field="requests", problem=f"has {len(agents):,} entries, the limit is {limit:,}")
     if len({agent.request_id for agent in agents}) != len(agents):
         raise InvalidRequestError(field="requests", problem="has two entries with the same request id")
+
+
+def _check_inherited(env_vars: dict[str, str]) -> None:
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in env_vars.items())
+    if size > MAX_BYTES:
+        raise InvalidRequestError(
+            field="env_vars", problem=f"of the creating agent take {size:,} bytes, the limit is {MAX_BYTES:,}"
+        )
 
 
 def _need(body: CreateAgent, pool: PoolRecord, decorator: dict[str, object], given: dict[str, object]) -> Amounts:

@@ -5,17 +5,28 @@ from __future__ import annotations
 import asyncio
 
 from schedulemesh.core.errors import ScheduleMeshError, SupervisorUnavailableError
-from schedulemesh.core.messages import MAX_BATCH, CreateAgents, Reply, Request, decode_request, encode_reply
+from schedulemesh.core.messages import (
+    MAX_BATCH,
+    CreateAgents,
+    Reply,
+    ReportOrder,
+    Request,
+    TakeOrders,
+    decode_request,
+    encode_reply,
+)
 from schedulemesh.supervisor.admission import check_batch
+from schedulemesh.supervisor.dispatch import Dispatch
 from schedulemesh.supervisor.runner import Runner
 
 
 class Door:
     """Answers requests from a runner, or every one with the reason why none can be carried out, if it is `closed`."""
 
-    def __init__(self, mesh: str, runner: Runner) -> None:
+    def __init__(self, mesh: str, runner: Runner, dispatch: Dispatch) -> None:
         self._mesh = mesh
         self._runner = runner
+        self._dispatch = dispatch
         self.closed = ""
 
     async def call(self, payload: object) -> bytes:
@@ -24,13 +35,21 @@ class Door:
             request = decode_request(payload)
             if self.closed:
                 raise SupervisorUnavailableError(mesh=self._mesh, timeout_s=0.0, reason=self.closed)
-            if isinstance(request.body, CreateAgents):
-                reply = await self._batch(request.body)
-            else:
-                reply = await self._runner.ask(request)
+            reply = await self._reply(request)
         except ScheduleMeshError as error:
             reply = Reply.refused(error)
         return encode_reply(reply)
+
+    async def _reply(self, request: Request) -> Reply:
+        match request.body:
+            case TakeOrders():
+                return await self._dispatch.take(request.body)
+            case ReportOrder():
+                return self._dispatch.report(request.body)
+            case CreateAgents():
+                return await self._batch(request.body)
+            case _:
+                return await self._runner.ask(request)
 
     async def _batch(self, body: CreateAgents) -> Reply:
         check_batch(body.agents, MAX_BATCH)

@@ -8,14 +8,34 @@ from enum import Enum
 import msgspec
 
 from schedulemesh.core.amounts import Amounts
+from schedulemesh.core.launch_protocol import LaunchFailed, LaunchLost, LaunchReady, LaunchReport
 from schedulemesh.core.messages import Request
 
+__all__ = [
+    "ActorPhase",
+    "ActorSeen",
+    "ActorsSeen",
+    "Asked",
+    "ClusterSeen",
+    "Event",
+    "LaunchFailed",
+    "LaunchLost",
+    "LaunchReady",
+    "LaunchReport",
+    "LauncherSeen",
+    "LaunchersCounted",
+    "Node",
+    "TableRead",
+    "Tick",
+    "WarmSeen",
+]
 
-class Event(msgspec.Struct, frozen=True, tag=True):
+
+class _Event(msgspec.Struct, frozen=True, tag=True):
     """One thing the core is told."""
 
 
-class Asked(Event, frozen=True):
+class Asked(_Event, frozen=True):
     """A client's request. The same request may be asked again; it gets the first answer."""
 
     request: Request
@@ -30,7 +50,7 @@ class ActorPhase(str, Enum):
     DEAD = "dead"
 
 
-class ActorSeen(Event, frozen=True, gc=False):
+class ActorSeen(_Event, frozen=True, gc=False):
     """What Ray's actor table says of one actor that carries our label. `uid` is the agent it was made for.
 
     `gc=False`: nothing in it can lead back to it, and a reading makes one for each actor, after which Python's
@@ -50,15 +70,17 @@ class ActorSeen(Event, frozen=True, gc=False):
     pid: int | None
     cause: str | None
     unmade: bool = False
+    group_removed: bool = False
+    """Its placement group is gone, so that Ray waits for ever for a place for its next process."""
 
 
-class ActorsSeen(Event, frozen=True):
+class ActorsSeen(_Event, frozen=True):
     """A part of a reading of the actor table; a TableRead ends the reading."""
 
     actors: tuple[ActorSeen, ...]
 
 
-class TableRead(Event, frozen=True):
+class TableRead(_Event, frozen=True):
     """The whole actor table, as far as it is ours, asked for at `asked_at`. What is not in it was not there then."""
 
     actors: tuple[ActorSeen, ...]
@@ -67,6 +89,8 @@ class TableRead(Event, frozen=True):
     """Ids of actors that were asked for and have no row at all. Ray keeps the rows of those that ended."""
     told: frozenset[str] = frozenset()
     """Agents whose living actors stood in the parts before."""
+    launchers: tuple[LauncherSeen, ...] = ()
+    """The launchers of this mesh that live."""
 
     def in_parts(self, size: int) -> Iterator[ActorsSeen | TableRead]:
         """The same reading, in events of so many actors each, so that a large one keeps nobody else waiting.
@@ -80,57 +104,47 @@ class TableRead(Event, frozen=True):
         yield msgspec.structs.replace(self, actors=last, told=told)
 
 
-class LaunchReady(Event, frozen=True):
-    """The launcher saw the constructor finish. Node and pid are what Ray's table said at that moment.
-
-    `handle` is the actor's handle as Ray serializes it.
-    """
-
-    uid: str
-    attempt: int
-    actor_id: str
-    node_id: str | None = None
-    pid: int | None = None
-    handle: bytes = b""
-
-
-class LaunchFailed(Event, frozen=True):
-    """The launcher could not bring the agent up and has left no living actor. `cause` is for the user to read."""
-
-    uid: str
-    attempt: int
-    cause: str
-
-
-class LaunchLost(Event, frozen=True):
-    """The launcher ended before it answered. Whether an actor exists is not known."""
-
-    uid: str
-    attempt: int
-    cause: str
-
-
-LaunchReport = LaunchReady | LaunchFailed | LaunchLost
-
-
 class Node(msgspec.Struct, frozen=True):
     node_id: str
     total: Amounts
     free: Amounts
 
 
-class ClusterSeen(Event, frozen=True):
+class ClusterSeen(_Event, frozen=True):
     """The living nodes of the cluster, what they have and what of it Ray has not given out."""
 
     nodes: tuple[Node, ...]
 
 
-class WarmSeen(Event, frozen=True):
+class LauncherSeen(msgspec.Struct, frozen=True):
+    """Ray's table about the actor of one launcher. `label`: the beginning of its environment's key."""
+
+    label: str
+    actor_id: str
+    phase: ActorPhase
+    restarts: int
+    name: str = ""
+    cause: str | None = None
+    environment_failed: bool = False
+    """Ray could not set its runtime_env up."""
+
+
+class LaunchersCounted(_Event, frozen=True):
+    """How many launchers live, and how many of them the mesh itself started."""
+
+    living: int
+    own: int
+
+
+class WarmSeen(_Event, frozen=True):
     """How many idle processes stand ready in an environment for which some were wanted."""
 
     environment_key: str
     ready: int
 
 
-class Tick(Event, frozen=True):
+class Tick(_Event, frozen=True):
     """Time has passed; sent when a deadline is due, after a fresh TableRead."""
+
+
+Event = _Event | LaunchReport

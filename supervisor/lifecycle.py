@@ -85,7 +85,9 @@ class Lifecycle:
         """Someone wants the agent's end. Only a running one has its hook run; others are killed."""
         record = agent.record
         before = record.state
-        gentle = before in _GENTLY_ENDED and not force
+        # Without a process there is nothing to ask: it waits for a place, and is ended at once.
+        has_process = before is not RESTARTING or record.pid is not None
+        gentle = before in _GENTLY_ENDED and has_process and not force
         deadline = now + (grace_s if gentle else 0.0)
         ending = record.goal in LEAVING
         if ending:
@@ -150,18 +152,12 @@ class Lifecycle:
         if news < agent.news:
             return  # a reading that was under way when something newer was pushed
         agent.news = news
-        restarted = seen.restarts > record.restarts
-        changed = restarted or record.actor_id is None
-        if not record.failure:
-            record.cause = clipped(seen.cause) if seen.cause else record.cause
-            if restarted and not seen.cause:  # Ray gives a reason only for the end
-                where = f" (pid {record.pid}) on node {record.node_id}" if record.node_id else ""
-                record.cause = f"its process{where} ended; Ray starts it again"
-        record.actor_id, record.restarts = seen.actor_id, max(seen.restarts, record.restarts)
-        if seen.phase is ActorPhase.RESTARTING:
-            record.node_id = record.pid = None  # what Ray's table says is of the process that ended, or only planned
-        elif seen.phase is not ActorPhase.DEAD:
-            record.node_id, record.pid = seen.node_id or record.node_id, seen.pid or record.pid
+        if seen.group_removed:
+            record.actor_id = seen.actor_id
+            self._group_removed(agent, now, out)
+            return
+        changed = seen.restarts > record.restarts or record.actor_id is None
+        _take_in(record, seen)
         self._signalled(agent, _SIGNALS[seen.phase], now, out, changed=changed)
 
     def table_read(self, table: TableRead, now: float, out: Decision) -> None:
@@ -205,6 +201,21 @@ class Lifecycle:
         _forget_actor(agent)
         record.cause = record.cause or clipped(seen.cause or "")
         self._signalled(agent, Signal.ABSENT, now, out)
+
+    def _group_removed(self, agent: Agent, now: float, out: Decision) -> None:
+        """Kill an agent that waits for a place in a placement group that is gone; a raw actor ends then, too."""
+        record = agent.record
+        before = record.state
+        if self._follow(agent, Signal.GROUP_REMOVED, now) is before:
+            return
+        if record.goal not in LEAVING:
+            record.cause = "its placement group was removed"
+            record.failure = "start" if record.goal is Goal.START else ""
+            self._books.aim(agent, Goal.GIVE_UP, out)
+        record.node_id = record.pid = None
+        record.stop_deadline = now
+        self._order_end(agent, now, out)
+        self._books.save(agent, out)
 
     def _signalled(self, agent: Agent, signal: Signal, now: float, out: Decision, *, changed: bool = False) -> None:
         record = agent.record
@@ -296,8 +307,8 @@ class Lifecycle:
                 actor_name=record.actor_name,
                 namespace=record.namespace,
                 options=ray_options(record),
-                show_output=record.show_output,
                 adopt=adopt,
+                inherits=bool(record.inherited_env),
                 warm=self._books.pool_of(record.pool_uid).warm_agents > 0,
             )
         )
@@ -331,6 +342,20 @@ class Lifecycle:
         if any(record.need.fits_in(node.free) for node in self.cluster.nodes):
             return "its environment was still being built, or no node matched its scheduling strategy and labels"
         return f"no node has room for {record.need}"
+
+
+def _take_in(record: AgentRecord, seen: ActorSeen) -> None:
+    """Take over what Ray says of an agent's actor."""
+    if not record.failure and record.goal is not Goal.GIVE_UP:  # what it was given up for is said already
+        record.cause = clipped(seen.cause) if seen.cause else record.cause
+        if seen.restarts > record.restarts and not seen.cause:  # Ray gives a reason only for the end
+            where = f" (pid {record.pid}) on node {record.node_id}" if record.node_id else ""
+            record.cause = f"its process{where} ended; Ray starts it again"
+    record.actor_id, record.restarts = seen.actor_id, max(seen.restarts, record.restarts)
+    if seen.phase is ActorPhase.RESTARTING:
+        record.node_id = record.pid = None  # what Ray's table says is of the process that ended, or only planned
+    elif seen.phase is not ActorPhase.DEAD:
+        record.node_id, record.pid = seen.node_id or record.node_id, seen.pid or record.pid
 
 
 def clipped(cause: str) -> str:

@@ -17,17 +17,17 @@ from schedulemesh.core.messages import Reply, Request
 from schedulemesh.core.names import check_name
 from schedulemesh.core.records import AgentRecord, MeshRecord, PoolRecord
 from schedulemesh.core.states import ENDED, HOLDING, AgentState, MeshState, PoolState
-from schedulemesh.supervisor.admission import encode_environment
 from schedulemesh.supervisor.agent import Agent
 from schedulemesh.supervisor.agents import AgentDesk
 from schedulemesh.supervisor.books import Books
-from schedulemesh.supervisor.effects import Answer, Decision, EndMesh, KeepReady, Note, ReadTable, Warm, Write
+from schedulemesh.supervisor.effects import Answer, Decision, EndMesh, KeepReady, Note, ReadTable, Write
 from schedulemesh.supervisor.events import (
     ActorSeen,
     ActorsSeen,
     Asked,
     ClusterSeen,
     Event,
+    LaunchersCounted,
     LaunchFailed,
     LaunchLost,
     LaunchReady,
@@ -56,6 +56,7 @@ class Mesh:
         self._agents = AgentDesk(self._books, self._lifecycle, mesh=name, namespace=namespace)
         self._about = dict(about or {})
         self._ended = False
+        self._launchers = LaunchersCounted(0, 0)
 
     def step(self, event: Event, now: float) -> Decision:
         """Take one event in. Raises ImpossibleError, with nothing changed, for what cannot happen."""
@@ -71,12 +72,10 @@ class Mesh:
         elif isinstance(event, ActorsSeen):
             for seen in event.actors:
                 self._lifecycle.actor_seen(seen, now, out)
-        elif isinstance(event, ClusterSeen):
-            self._cluster_seen(event)
-        elif isinstance(event, WarmSeen):
-            self._books.warm.seen(event.environment_key, event.ready)
         elif isinstance(event, Tick):
             self._lifecycle.tick(now, out)
+        else:
+            self._surroundings_seen(event)
         self._settle(now, out)
         out.wake_at = self._books.deadlines.next()
         return out
@@ -147,9 +146,9 @@ class Mesh:
             case messages.Stop():
                 return self._stop(request_id, now, out, force=body.force)
             case _:
-                return self._look_up(body, out)
+                return self._look_up(body)
 
-    def _look_up(self, body: messages.AnyBody, out: Decision) -> Reply:
+    def _look_up(self, body: messages.AnyBody) -> Reply:
         """Answer what changes nothing in the books."""
         match body:
             case messages.GetPool():
@@ -162,15 +161,17 @@ class Mesh:
                 return self._agents.list(body)
             case messages.Status():
                 return self._status()
-            case messages.Announce():
-                return self._announce(body, out)
             case _:
                 raise InvalidRequestError(field="request", problem=f"{type(body).__name__} is not one request")
 
-    def _announce(self, body: messages.Announce, out: Decision) -> Reply:
-        key = records.digest(encode_environment(body.environment))
-        out.effects.append(Warm(key, body.environment))
-        return Reply(result={"environment": key})
+    def _surroundings_seen(self, event: Event) -> None:
+        """Take in what is only shown or compared with, and kept nowhere."""
+        if isinstance(event, ClusterSeen):
+            self._cluster_seen(event)
+        elif isinstance(event, LaunchersCounted):
+            self._launchers = event
+        elif isinstance(event, WarmSeen):
+            self._books.warm.seen(event.environment_key, event.ready)
 
     def _cluster_seen(self, event: ClusterSeen) -> None:
         self._lifecycle.cluster = event
@@ -190,6 +191,7 @@ class Mesh:
                 "committed": ledger.committed.as_dict(ledger.cluster),
                 "pools": len(self._books.pools),
                 "agents": {state.value: self._books.counts[state] for state in AgentState},
+                "launchers": {"living": self._launchers.living, "own": self._launchers.own},
                 "warm_agents": {"wanted": sum(self._books.warm.wanted().values()), "ready": self._books.warm.ready()},
             }
         )

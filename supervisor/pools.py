@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from schedulemesh.core.amounts import GRAIN, Amounts, check_one_agent
+from schedulemesh.core.environments import encode_environment
 from schedulemesh.core.errors import (
     InvalidRequestError,
     PoolExistsError,
@@ -15,7 +16,6 @@ from schedulemesh.core.messages import CreatePool, DeletePool, ListPools, Reply,
 from schedulemesh.core.names import check_labels, check_name
 from schedulemesh.core.records import PoolRecord, digest
 from schedulemesh.core.states import PoolState
-from schedulemesh.supervisor.admission import encode_environment
 from schedulemesh.supervisor.books import Books
 from schedulemesh.supervisor.effects import Answer, Decision, Note
 from schedulemesh.supervisor.ledger import capacity_of

@@ -9,7 +9,7 @@ back from the store rather than run ahead of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -18,7 +18,7 @@ from schedulemesh.core.errors import InvalidRequestError
 from schedulemesh.core.messages import LookUp, Reply, Request
 from schedulemesh.supervisor import effects
 from schedulemesh.supervisor.effects import Decision, Effect, Write
-from schedulemesh.supervisor.events import ActorsSeen, Asked, Event, TableRead, Tick
+from schedulemesh.supervisor.events import ActorSeen, ActorsSeen, Asked, Event, LauncherSeen, TableRead, Tick
 from schedulemesh.supervisor.groups import grouped, stages
 from schedulemesh.supervisor.mesh import Mesh
 from schedulemesh.supervisor.ports import Clock, Cluster, Launchers, Store, Watcher
@@ -27,7 +27,6 @@ from schedulemesh.supervisor.transitions import ImpossibleError
 log: structlog.stdlib.BoundLogger = structlog.get_logger("schedulemesh.supervisor")
 
 CLUSTER_PERIOD_S = 15.0
-SWEEP_PERIOD_S = 15.0
 RETRY_S = 1.0
 WRITES_AT_ONCE = 128
 AT_ONCE = 250
@@ -57,7 +56,6 @@ class Runner:
         clock: Clock,
         die: Callable[[str], None],
         ended: Callable[[], None],
-        sweep_s: float = SWEEP_PERIOD_S,
     ) -> None:
         self._mesh = mesh
         self._store = store
@@ -67,7 +65,6 @@ class Runner:
         self._clock = clock
         self._die = die
         self._ended = ended
-        self._sweep_s = sweep_s
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._asking: dict[str, list[asyncio.Future[Reply]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -83,9 +80,8 @@ class Runner:
         self._mesh.step(await self._cluster.look(), self._clock())
         await self._carry_out([self._mesh.restore(stored, self._clock())])
         self._spawn(self._run())
-        self._spawn(self._watcher.watch(self.post, self._take_table))
+        self._spawn(self._watcher.watch(self._seen, self._take_table))
         self._spawn(self._every(CLUSTER_PERIOD_S, self._look_at_cluster))
-        self._spawn(self._every(self._sweep_s, self._launchers.sweep))
 
     async def ask(self, request: Request) -> Reply:
         """The answer to a request, once it is decided and persisted. Asking again gives the first answer."""
@@ -186,11 +182,8 @@ class Runner:
             self._die(f"the store failed: {error!r}")
             raise
 
-    async def _write(self, write: Write) -> None:
-        if write.value is None:
-            await self._store.delete(write.key)
-        else:
-            await self._store.put(write.key, write.value)
+    def _write(self, write: Write) -> Awaitable[object]:
+        return self._store.delete(write.key) if write.value is None else self._store.put(write.key, write.value)
 
     def _act(self, effect: Effect) -> None:
         match effect:
@@ -200,8 +193,6 @@ class Runner:
                 self._spawn(self._launchers.stop(effect.address, effect.environment_key, effect.grace_s))
             case effects.KillActor():
                 self._spawn(self._launchers.kill(effect.address, effect.environment_key))
-            case effects.Warm():
-                self._launchers.warm(effect.environment_key, effect.environment)
             case effects.KeepReady():
                 self._launchers.keep_ready(effect.environment_key, effect.count, self.post)
             case effects.ReadTable():
@@ -222,7 +213,14 @@ class Runner:
             else:
                 return
 
+    def _seen(self, seen: ActorSeen | LauncherSeen) -> None:
+        if isinstance(seen, LauncherSeen):
+            self._launchers.seen(seen)
+        else:
+            self.post(seen)
+
     async def _take_table(self, table: TableRead) -> None:
+        self._launchers.seen_all(table.launchers)
         for part in table.in_parts(AT_ONCE):
             self.post(part)
             await asyncio.sleep(0)  # others have their turn

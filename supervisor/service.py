@@ -17,11 +17,12 @@ from schedulemesh.core.messages import PROTOCOL
 from schedulemesh.core.names import mesh_label
 from schedulemesh.core.records import RecordError
 from schedulemesh.supervisor.cluster import RayCluster
+from schedulemesh.supervisor.dispatch import Dispatch
 from schedulemesh.supervisor.door import Door
-from schedulemesh.supervisor.launchers import RayLaunchers
+from schedulemesh.supervisor.launcher_starter import RayLauncherStarter
 from schedulemesh.supervisor.logs import log_to_stderr
 from schedulemesh.supervisor.mesh import Mesh
-from schedulemesh.supervisor.runner import SWEEP_PERIOD_S, Runner
+from schedulemesh.supervisor.runner import Runner
 from schedulemesh.supervisor.store import GcsStore
 from schedulemesh.supervisor.watcher import GcsWatcher
 
@@ -35,7 +36,7 @@ class Settings(msgspec.Struct, frozen=True):
     name: str
     namespace: str
     headroom: float = 0.0
-    launcher_idle_s: float = 300.0
+    launcher_idle_s: float = 30.0
 
 
 class Service:
@@ -54,18 +55,25 @@ class Service:
             "pid": os.getpid(),
             "started_at": time.time(),
         }
+        dispatch = Dispatch(
+            mesh,
+            namespace,
+            store=store,
+            starter=RayLauncherStarter(mesh, namespace),
+            idle_s=settings.launcher_idle_s,
+        )
         self._runner = Runner(
             Mesh(name=mesh, namespace=namespace, headroom=settings.headroom, about=about),
             store=store,
-            launchers=RayLaunchers(mesh, namespace, store, settings.launcher_idle_s),
+            launchers=dispatch,
             watcher=GcsWatcher(ray.get_runtime_context().gcs_address, mesh_label(mesh, namespace)),
             cluster=RayCluster(),
             clock=time.time,
             die=_die,
             ended=ended,
-            sweep_s=min(SWEEP_PERIOD_S, settings.launcher_idle_s),
         )
-        self.door = Door(mesh, self._runner)
+        dispatch.tell_counts(self._runner.post)
+        self.door = Door(mesh, self._runner, dispatch)
 
     async def start(self) -> None:
         """Come back from the store. A store that cannot be read closes the door; any other failure ends the process."""

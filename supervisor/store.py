@@ -8,38 +8,23 @@ Private parts of Ray used here, in one place:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from itertools import islice
 from typing import Any
 
 from ray._private.worker import global_worker
 
-from schedulemesh.core.records import BLOBS, MESH_KEY
+from schedulemesh.core.records import BLOBS, MESH_KEY, keys_of
 
 _TIMEOUT_S = 60
 _READ_BATCH = 1000
-
-
-def read(mesh: str, namespace: str, key: str) -> bytes | None:
-    """One value of a mesh, for a process that is not its supervisor. Waits while the GCS is away, up to a minute."""
-    gcs: Any = global_worker.gcs_client  # type: ignore[attr-defined]  # set when the process connects
-    value = gcs.internal_kv_get(key.encode(), namespace=_keys_of(mesh, namespace), timeout=_TIMEOUT_S)
-    return None if value is None else bytes(value)
-
-
-def _keys_of(mesh: str, namespace: str) -> bytes:
-    """Without a colon in it: Ray splits what it stores at the first one, and would give other keys back."""
-    return f"schedulemesh/{_plain(namespace)}/{_plain(mesh)}".encode()
-
-
-def _plain(name: str) -> str:
-    return name.replace("%", "%25").replace(":", "%3A")
 
 
 class GcsStore:
     """One mesh's keys, in a key-value namespace of their own."""
 
     def __init__(self, mesh: str, namespace: str) -> None:
-        self._namespace = _keys_of(mesh, namespace)
+        self._namespace = keys_of(mesh, namespace)
         self._gcs: Any = global_worker.gcs_client  # type: ignore[attr-defined]  # set when the process connects
 
     async def load(self) -> dict[str, bytes]:
@@ -57,11 +42,19 @@ class GcsStore:
             raise KeyError(key)
         return bytes(value)
 
-    async def put(self, key: str, value: bytes) -> None:
-        await self._gcs.async_internal_kv_put(key.encode(), value, True, namespace=self._namespace, timeout=_TIMEOUT_S)
+    # Ray's own futures, and no coroutines around them: asyncio would make a task of each.
 
-    async def delete(self, key: str) -> None:
-        await self._gcs.async_internal_kv_del(key.encode(), False, namespace=self._namespace, timeout=_TIMEOUT_S)
+    def put(self, key: str, value: bytes) -> Awaitable[object]:
+        put: Awaitable[object] = self._gcs.async_internal_kv_put(
+            key.encode(), value, True, namespace=self._namespace, timeout=_TIMEOUT_S
+        )
+        return put
+
+    def delete(self, key: str) -> Awaitable[object]:
+        deleted: Awaitable[object] = self._gcs.async_internal_kv_del(
+            key.encode(), False, namespace=self._namespace, timeout=_TIMEOUT_S
+        )
+        return deleted
 
     async def wipe(self) -> None:
         keys = await self._keys()

@@ -43,6 +43,7 @@ class Signal(str, Enum):
     DEAD = "dead"  # Ray: ended for good
     ABSENT = "absent"  # a fresh table does not have it
     DELETE = "delete"  # someone asked for its end
+    GROUP_REMOVED = "group removed"  # its placement group is gone: Ray would wait for a place for ever
     LATE = "late"  # its start deadline passed
     OVERDUE = "overdue"  # its stop deadline passed
 
@@ -70,6 +71,7 @@ TABLE: dict[tuple[AgentState, Goal], dict[Signal, AgentState]] = {
         **dict.fromkeys(_NEWS, STARTING),
         _S.DEAD: FAILED,
         _S.DELETE: STOPPING,
+        _S.GROUP_REMOVED: STOPPING,
         _S.LATE: STOPPING,
     },
     (RUNNING, Goal.RUN): {
@@ -79,6 +81,7 @@ TABLE: dict[tuple[AgentState, Goal], dict[Signal, AgentState]] = {
         _S.DEAD: FAILED,
         _S.ABSENT: FAILED,
         _S.DELETE: STOPPING,
+        _S.GROUP_REMOVED: STOPPING,
     },
     (RESTARTING, Goal.RUN): {
         _S.PENDING: RESTARTING,
@@ -87,6 +90,7 @@ TABLE: dict[tuple[AgentState, Goal], dict[Signal, AgentState]] = {
         _S.DEAD: FAILED,
         _S.ABSENT: FAILED,
         _S.DELETE: STOPPING,
+        _S.GROUP_REMOVED: STOPPING,
     },
     **{
         (STOPPING, goal): {
@@ -97,6 +101,7 @@ TABLE: dict[tuple[AgentState, Goal], dict[Signal, AgentState]] = {
             _S.DEAD: end,
             _S.ABSENT: end,
             _S.DELETE: STOPPING,
+            _S.GROUP_REMOVED: STOPPING,
             _S.OVERDUE: STOPPING,
         }
         for goal, end in ((Goal.STOP, STOPPED), (Goal.GIVE_UP, FAILED))
@@ -106,6 +111,7 @@ TABLE: dict[tuple[AgentState, Goal], dict[Signal, AgentState]] = {
         _S.DEAD: FAILED,
         _S.ABSENT: STARTING,  # launched again
         _S.DELETE: RECOVERING,
+        _S.GROUP_REMOVED: STOPPING,
     },
     (RECOVERING, Goal.RUN): {
         _S.PENDING: RESTARTING,
@@ -114,6 +120,7 @@ TABLE: dict[tuple[AgentState, Goal], dict[Signal, AgentState]] = {
         _S.DEAD: FAILED,
         _S.ABSENT: FAILED,
         _S.DELETE: RECOVERING,
+        _S.GROUP_REMOVED: STOPPING,
     },
     **{
         (RECOVERING, goal): {
@@ -121,6 +128,7 @@ TABLE: dict[tuple[AgentState, Goal], dict[Signal, AgentState]] = {
             _S.DEAD: end,
             _S.ABSENT: end,
             _S.DELETE: RECOVERING,
+            _S.GROUP_REMOVED: STOPPING,
         }
         for goal, end in ((Goal.STOP, STOPPED), (Goal.GIVE_UP, FAILED))
     },

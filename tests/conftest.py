@@ -73,7 +73,7 @@ def mesh_of_tests(cluster: RealCluster) -> Iterator[schedulemesh.Scheduler]:
     """
     from rayview import ours
 
-    start_supervisor(cluster, MESH, launcher_idle_s=15)
+    start_supervisor(cluster, MESH, launcher_idle_s=5)
     scheduler = schedulemesh.connect(MESH, start=False)
     yield scheduler
     scheduler.stop(force=True)

@@ -75,6 +75,7 @@ class AgentsReply(TypedDict):
 class StatusReply(TypedDict):
     """The mesh at a glance. `committed` is the capacity of all pools without overcommit; `agents` counts by state.
 
+    `launchers`: how many `living` ones there are, and how many of them the mesh started on its `own`.
     `warm_agents`: how many idle processes are `wanted` for agents to come, and how many are `ready`.
     """
 
@@ -92,4 +93,5 @@ class StatusReply(TypedDict):
     committed: dict[str, float]
     pools: int
     agents: dict[str, int]
+    launchers: dict[str, int]
     warm_agents: dict[str, int]

@@ -10,9 +10,11 @@ from typing import Annotated, Any
 
 import msgspec
 
+from schedulemesh.core.environments import Environment
 from schedulemesh.core.errors import InvalidRequestError, ProtocolMismatchError, ScheduleMeshError, rebuild
+from schedulemesh.core.launch_protocol import Held, Report
 
-PROTOCOL = 2
+PROTOCOL = 3
 MAX_BLOB = 8 * 1024 * 1024
 """Bytes of a pickled class or of pickled arguments. Ray sends an actor's arguments inline up to about 10 MB."""
 MAX_REQUEST = 256 * 1024 * 1024
@@ -24,14 +26,8 @@ MAX_SECONDS = 7 * 24 * 3600.0
 """Longest time limit that may be asked for."""
 MAX_DEPTH = 32
 """How deep lists and dicts may be nested in options and environments."""
-
-
-class Environment(msgspec.Struct, frozen=True):
-    """Where a driver's classes can be imported: its runtime_env as Ray resolved it, its code paths, its node."""
-
-    runtime_env: dict[str, Any] = {}
-    paths: list[str] = []
-    node_id: str = ""
+POLL_S = 20.0
+"""Longest time, in seconds, that a launcher's long poll is held open."""
 
 
 class Body(msgspec.Struct, frozen=True, tag=True):
@@ -40,12 +36,6 @@ class Body(msgspec.Struct, frozen=True, tag=True):
 
 class LookUp(Body, frozen=True):
     """What changes nothing."""
-
-
-class Announce(Body, frozen=True):
-    """Warm the launcher of an environment; the reply names it."""
-
-    environment: Environment
 
 
 class CreatePool(Body, frozen=True):
@@ -107,7 +97,8 @@ class CreateAgent(Body, frozen=True):
     decorator: dict[str, Any]
     labels: dict[str, str]
     timeout_s: float
-    show_output: bool
+    inherited_env: dict[str, str] = {}
+    """Variables that the creating process has from its own agent's record; the new agent gets them too."""
 
 
 class CreateAgents(Body, frozen=True):
@@ -140,8 +131,35 @@ class Stop(Body, frozen=True):
     force: bool
 
 
+class TakeOrders(Body, frozen=True):
+    """A launcher asks for orders; answered when there are some, or after POLL_S seconds without any.
+
+    The environment's key is known to its launchers and the supervisor only; it is what entitles to the orders.
+    """
+
+    environment_key: str
+    actor_id: str
+    incarnation: str
+    """Of the launcher's process; a restarted one has another."""
+    held: list[Held] = []
+    """Every lease taken and not yet acknowledged: what the supervisor gave and does not find here, it gives again."""
+    idle: bool = False
+    """Whether nothing is in flight and the job's driver has gone."""
+
+
+class ReportOrder(Body, frozen=True):
+    """A launcher reports on one lease. Refused, and to be forgotten, when the supervisor knows no such lease."""
+
+    environment_key: str
+    actor_id: str
+    incarnation: str
+    lease: str
+    report: Report
+
+
 AnyBody = (
-    Announce
+    TakeOrders
+    | ReportOrder
     | CreatePool
     | GetPool
     | ListPools
@@ -280,7 +298,7 @@ def _check_plain(body: AnyBody) -> None:
     for one in bodies:
         if isinstance(one, CreateAgent):
             level += [one.options, one.decorator, one.environment.runtime_env]
-        elif isinstance(one, (Announce, CreatePool, ResizePool)):
+        elif isinstance(one, (CreatePool, ResizePool)):
             level.append(one.environment.runtime_env)
     for _ in range(MAX_DEPTH):
         level = [inner for value in level for inner in _inside(value)]

@@ -14,7 +14,7 @@ import msgspec
 from schedulemesh.core.amounts import Amounts
 from schedulemesh.core.states import AgentState, Goal, MeshState, PoolState
 
-SCHEMA = 2
+SCHEMA = 3
 
 Failure = Literal["start", "timeout", ""]
 """Why a create failed, so that a retried create gets the same error after a restart."""
@@ -63,10 +63,11 @@ class AgentRecord(msgspec.Struct, kw_only=True, gc=False):
     ended_at: float = 0.0
     cause: str | None = None
     failure: Failure = ""
-    show_output: bool = False
     handle: bytes = b""
     dismissed: bool = False
     stopped_by: list[str] = []
+    inherited_env: dict[str, str] = {}
+    """Variables that its creator had from its own agent's record. They stay here, as that record goes one day."""
 
 
 class PoolRecord(msgspec.Struct, kw_only=True):
@@ -122,6 +123,18 @@ _ENCODER = msgspec.msgpack.Encoder()
 def key_of(kind: str, ident: str) -> str:
     """The store key of a record or blob: `agent/<uid>`, `pool/<uid>`, `blob/<hash>`."""
     return f"{kind}/{ident}"
+
+
+def keys_of(mesh: str, namespace: str) -> bytes:
+    """Return the key-value namespace of a mesh.
+
+    Without a colon in it: Ray splits what it stores at the first one, and would give other keys back.
+    """
+    return f"schedulemesh/{_plain(namespace)}/{_plain(mesh)}".encode()
+
+
+def _plain(name: str) -> str:
+    return name.replace("%", "%25").replace(":", "%3A")
 
 
 def digest(data: bytes) -> str:

@@ -89,8 +89,8 @@ def _dropped_unmade(evidence: Evidence, call: Call) -> bool:
     That it was dropped is what Ray says, and what its table shows: no later reading lists it.
     """
     end = _end(call)
-    # With a supervisor go its launchers, and with a node those on it.
-    kills = (kill.at for _, kill in evidence.kills("launcher", "supervisor", "node"))
+    # With a node go the launchers on it.
+    kills = (kill.at for _, kill in evidence.kills("launcher", "node"))
     return (
         call.error == "ActorDiedError"
         and _DROPPED in call.message

@@ -21,7 +21,7 @@ from chaoslib.processes import start_time
 PERIOD_S = 0.25
 _TIMEOUT_S = 5
 _AGENT_LABEL = "schedulemesh-agent"
-_CLASSES = {"Launcher": "launcher", "SupervisorActor": "supervisor"}
+_CLASSES = {"LauncherActor": "launcher", "SupervisorActor": "supervisor"}
 
 
 async def main(address: str, keys: bytes) -> None:

@@ -35,7 +35,8 @@ def calls(story: Story) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("what", "found"), [("launcher", []), ("supervisor", []), ("node", []), ("gcs", ["call"]), ("driver", ["call"])]
+    ("what", "found"),
+    [("launcher", []), ("supervisor", ["call"]), ("node", []), ("gcs", ["call"]), ("driver", ["call"])],
 )
 def test_a_call_to_an_actor_that_ray_dropped_with_its_launcher_may_fail(
     story: Story, what: str, found: list[str]

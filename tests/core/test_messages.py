@@ -10,12 +10,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from schedulemesh.core.environments import Environment
 from schedulemesh.core.errors import InvalidRequestError, ProtocolMismatchError
+from schedulemesh.core.launch_protocol import (
+    Held,
+    LaunchFailed,
+    LaunchLost,
+    LaunchReady,
+    OrderDone,
+    Report,
+    WarmWorkersSeen,
+)
 from schedulemesh.core.messages import (
     MAX_PLAIN,
     MAX_REQUEST,
     PROTOCOL,
-    Announce,
     AnyBody,
     CreateAgent,
     CreateAgents,
@@ -23,7 +32,6 @@ from schedulemesh.core.messages import (
     DeleteAgent,
     DeletePool,
     Envelope,
-    Environment,
     GetAgent,
     GetPool,
     ListAgents,
@@ -31,10 +39,12 @@ from schedulemesh.core.messages import (
     Refusal,
     Reply,
     ReplyError,
+    ReportOrder,
     Request,
     ResizePool,
     Status,
     Stop,
+    TakeOrders,
     decode_reply,
     decode_request,
     encode_reply,
@@ -43,7 +53,7 @@ from schedulemesh.core.messages import (
 from schedulemesh.supervisor.events import Asked
 from schedulemesh.supervisor.mesh import Mesh
 
-ENVIRONMENT = Environment({"env_vars": {"A": "1"}, "pip": ["x"]}, ["/code"], "n1")
+ENVIRONMENT = Environment({"env_vars": {"A": "1"}, "pip": ["x"]}, ["/code"], "n1", "01000000", "driver-ns")
 AGENT = CreateAgent(
     request_id="r1",
     name="w1",
@@ -58,10 +68,22 @@ AGENT = CreateAgent(
     decorator={"num_cpus": 2},
     labels={"role": "索引"},
     timeout_s=1.5,
-    show_output=True,
+    inherited_env={"TOKEN": "secret"},
 )
+REPORTS: list[Report] = [
+    LaunchReady("a1", 2, "actor", "n1", 7, b"\x00\xff"),
+    LaunchReady("a1", 1, "actor"),
+    LaunchFailed("a1", 1, "ValueError: 没有"),
+    LaunchLost("a1", 1, "it ended"),
+    OrderDone(),
+    OrderDone("it is gone"),
+    WarmWorkersSeen(1, 2),
+    WarmWorkersSeen(0, 0, offered=False),
+]
 BODIES: list[AnyBody] = [
-    Announce(ENVIRONMENT),
+    TakeOrders("key", "actor", "process", [Held("lease", "a1"), Held("other")], idle=True),
+    TakeOrders("key", "actor", "process"),
+    *(ReportOrder("key", "actor", "process", "lease", report) for report in REPORTS),
     CreatePool("p", {"a": "b"}, {"cpu": 0.1}, 4, True),
     GetPool("p"),
     ListPools(),
@@ -79,6 +101,9 @@ BODIES: list[AnyBody] = [
 ]
 
 
+REPORTED = {"type": "ReportOrder", "environment_key": "k", "actor_id": "a", "incarnation": "p", "lease": "l"}
+
+
 def enveloped(request: Any, protocol: int = PROTOCOL) -> bytes:
     return msgspec.msgpack.encode(Envelope(protocol, msgspec.Raw(msgspec.msgpack.encode(request))))
 
@@ -91,8 +116,9 @@ def test_a_request_arrives_as_it_was_sent(body: AnyBody) -> None:
     assert type(arrived.body) is type(body)
 
 
-def test_there_is_an_example_of_every_body() -> None:
+def test_there_is_an_example_of_every_body_and_of_every_report() -> None:
     assert {type(body) for body in BODIES} == set(AnyBody.__args__)
+    assert {type(report) for report in REPORTS} == set(Report.__args__)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +173,9 @@ def test_another_protocol_is_named_even_when_its_requests_cannot_be_read(protoco
         {"request_id": "r", "body": {"type": "GetPool", "name": 7}},
         {"request_id": "r", "body": {"type": "Stop", "force": "yes"}},
         {"request_id": "r", "body": {"type": "ResizePool", "name": "p", "resources": {"cpu": True}, "force": False}},
+        {"request_id": "r", "body": {"type": "TakeOrders", "environment_key": "k", "actor_id": "a", "incarnation": 7}},
+        {"request_id": "r", "body": {**REPORTED, "report": {"type": "Launch"}}},
+        {"request_id": "r", "body": {**REPORTED, "report": {"type": "LaunchReady", "uid": "u", "attempt": "1"}}},
     ],
     ids=str,
 )
@@ -188,7 +217,9 @@ def test_a_well_formed_request_with_wild_values_never_breaks_the_mesh(**values: 
     body = msgspec.structs.replace(AGENT, environment=environment, **values)
     mesh = Mesh(name="mesh", namespace="ns")
     mesh.step(Asked(Request("p", CreatePool("p", {}, {"cpu": 1e6}, 0, True))), 1.0)
-    for asked in (body, Announce(environment)):
+    pool = CreatePool("q", {}, {"cpu": 1.0}, 0, True, 1, environment)
+    bodies: list[AnyBody] = [body, pool, ResizePool("p", None, None, False, 1, environment)]
+    for asked in bodies:
         try:
             sent = encode_request(Request(values["request_id"], asked))
             arrived = decode_request(sent)
@@ -196,6 +227,15 @@ def test_a_well_formed_request_with_wild_values_never_breaks_the_mesh(**values: 
             return
         mesh.step(Asked(arrived), 2.0)
         mesh.check()
+
+
+@pytest.mark.parametrize("body", [body for body in BODIES if isinstance(body, (TakeOrders, ReportOrder))], ids=str)
+def test_what_launchers_ask_and_report_is_nothing_that_the_mesh_decides_on(body: AnyBody) -> None:
+    decision = Mesh(name="mesh", namespace="ns").step(Asked(Request("r", body)), 1.0)
+    (answer,) = decision.answers
+    assert answer.reply.refusal is not None
+    assert answer.reply.refusal.error == "InvalidRequestError"
+    assert (decision.writes, decision.effects) == ([], [])
 
 
 @pytest.mark.parametrize("byte", [b"\x90", b"\x80", b"\xa0", b"\xc0"], ids=["lists", "dicts", "texts", "nones"])

@@ -59,8 +59,8 @@ AGENT = AgentRecord(
     ended_at=4.0,
     cause="a\nb",
     failure="timeout",
-    show_output=True,
     stopped_by=["r2"],
+    inherited_env={"TOKEN": "secret"},
 )
 POOL = PoolRecord(
     uid="r0",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 ROOMS = {
     "### `schedulemesh/core`": ROOT / "schedulemesh" / "core",
+    "### `schedulemesh/runtime`": ROOT / "schedulemesh" / "runtime",
+    "### `schedulemesh/raycompat`": ROOT / "schedulemesh" / "raycompat",
     "### `supervisor`": ROOT / "supervisor",
     "### `client`": ROOT / "client",
 }

@@ -10,15 +10,14 @@ from living_ray import CONSTRUCTOR, DIES_ONCE, HANGS, HOOK, IGNORES, RAISES
 from mesh_driver import agent_body
 from stage import Stage, ViolationError
 
+from schedulemesh.core.environments import Environment
 from schedulemesh.core.messages import (
-    Announce,
     AnyBody,
     CreateAgent,
     CreateAgents,
     CreatePool,
     DeleteAgent,
     DeletePool,
-    Environment,
     GetAgent,
     GetPool,
     ListAgents,
@@ -32,17 +31,22 @@ from schedulemesh.core.messages import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from launcher_actors import LauncherActor
     from ray_world import Actor
 
 AFTERWARDS = 12
 """Points that are tried after the last answer."""
+FROZEN_S = 0.8
+FROZEN_LONG_S = 60.9
+"""Until another launcher that was started in its place is about to create the same actor."""
+LOST = ("the answer to a poll is lost", "an acknowledgement is lost")
 COMING_BACK = 80
 """Points of a later life until it has read its books, has looked at what there is, and has acted on it."""
 
 
 def agent(name: str = "b", *, constructor: str | None = None, hook: str | None = None, **changes: Any) -> CreateAgent:
     labels = {label: how for label, how in ((CONSTRUCTOR, constructor), (HOOK, hook)) if how is not None}
-    return agent_body(name, **{"request_id": f"create-{name}", "labels": labels, "timeout_s": 3.0, **changes})
+    return agent_body(name, **{"request_id": f"create-{name}", "labels": labels, "timeout_s": 5.0, **changes})
 
 
 POOL = CreatePool("p", {}, {"cpu": 1.0}, 2, overcommit=False)
@@ -73,6 +77,7 @@ CASES: dict[str, Case] = {
     "create an agent whose constructor raises": Case((agent(constructor=RAISES),)),
     "create an agent whose constructor hangs": Case((agent(constructor=HANGS),)),
     "create an agent whose process dies once": Case((agent(constructor=DIES_ONCE),)),
+    "create an agent that has time": Case((agent(timeout_s=90.0),)),
     "get an agent that exists": Case((agent("a", request_id="again", options=WANTED),)),
     "get an agent that is starting": Case((agent(options=WANTED), agent(request_id="again", options=WANTED))),
     "create an agent under a name that is taken": Case((agent("a", request_id="again"),)),
@@ -100,7 +105,6 @@ CASES: dict[str, Case] = {
     "stop by force": Case((Stop(force=True),), (POOL, THERE, agent())),
     "stop an agent's start": Case((agent(), Stop(force=True))),
     "look things up": Case((GetAgent("a"), GetPool("p"), ListAgents("p", {}), ListPools(), Status())),
-    "announce": Case((Announce(Environment(node_id="n1")),), ()),
 }
 
 MUTATIONS: dict[str, AnyBody] = {
@@ -142,37 +146,75 @@ def _of_another_client(body: AnyBody, same: bool) -> AnyBody:
 class Fate(NamedTuple):
     """What becomes of the world while the supervisor is down. `class_s`: how long launchers load a class.
 
-    `drops`: Ray drops what had not come up when its launcher ended, `drop_s` later, and `forgets`: keeps no row of it.
-    A creator is not to notice.
+    `launchers`: what becomes of them, `launchers_after_s` after the supervisor's death. `drops`: Ray drops what had not
+    come up when its launcher ended, `drop_s` later, and `forgets`: keeps no row of it. `hit`: what becomes of the
+    actors. `by_turns`: what goes wrong every second time. `silent`: Ray pushes nothing about launchers. Where `unnoticed`, one who asks is not to
+    notice any of it.
     """
 
-    linger_s: float = 0.0
     class_s: float = USUAL["class"]
     constructor_s: float = USUAL["constructor"]
+    launchers: Callable[[Stage, LauncherActor], None] | None = None
+    launchers_after_s: tuple[float, ...] = (0.0,)
     drops: bool = False
     forgets: bool = False
     drop_s: float = 0.0
     hit_after_s: float | None = None
     hit: Callable[[Stage, Actor], None] = lambda stage, actor: stage.ray.die(actor)
+    by_turns: tuple[str, ...] = ()
+    silent: bool = False
+    unnoticed: bool = False
+
+
+def _end(stage: Stage, launcher: LauncherActor) -> None:
+    stage.ray.launchers.end(launcher, "its node died")
+
+
+def _restart(stage: Stage, launcher: LauncherActor) -> None:
+    stage.ray.launchers.restart(launcher)
+
+
+def _freeze(stage: Stage, launcher: LauncherActor) -> None:
+    stage.ray.launchers.freeze(launcher, FROZEN_S)
+
+
+def _freeze_long(stage: Stage, launcher: LauncherActor) -> None:
+    stage.ray.launchers.freeze(launcher, FROZEN_LONG_S)
+
+
+def _hang(stage: Stage, launcher: LauncherActor) -> None:
+    stage.ray.launchers.freeze(launcher, None)
 
 
 _BACK = USUAL["supervisor restart"]
 _LOADED = 0.005
 _LOOKED = 0.0078
-UNDISTURBED = Fate()
+UNDISTURBED = Fate(unnoticed=True)
+UNREAD = Fate(launchers=_end, launchers_after_s=(0.0, _BACK + 1.5), class_s=0.5, silent=True, unnoticed=True)
+"""The launchers vanish, and so does the one that was started instead, before the supervisor has read of it."""
 FATES = {
     "all goes on": UNDISTURBED,
-    "its launchers live a little longer": Fate(linger_s=0.45),
-    "its launchers come too late": Fate(linger_s=2.5, class_s=2.0),
-    "Ray drops what it has not begun to make": Fate(drops=True),
-    "Ray drops it without a trace": Fate(drops=True, forgets=True),
-    "Ray drops it when it has been adopted": Fate(drops=True, drop_s=_BACK + 0.2, constructor_s=1.0),
-    "the actors end": Fate(hit_after_s=0.01),
-    "the actors are started again": Fate(
-        linger_s=0.2, hit_after_s=0.3, hit=lambda stage, actor: stage.ray.crash(actor)
+    "its launches go on for long": Fate(class_s=2.0),
+    "its launchers vanish with it": Fate(launchers=_end, unnoticed=True),
+    "its launchers vanish when it is back": Fate(launchers=_end, launchers_after_s=(_BACK + 0.1,), class_s=0.5),
+    "its launchers are restarted": Fate(launchers=_restart, unnoticed=True),
+    "its launchers are restarted when it is back, and it does not hear of it": Fate(
+        launchers=_restart, launchers_after_s=(_BACK + 0.2,), class_s=0.5, silent=True, unnoticed=True
     ),
-    "the actors end while the books are read": Fate(linger_s=0.2, hit_after_s=_BACK + _LOADED),
-    "the actors end while they are looked for": Fate(linger_s=0.2, hit_after_s=_BACK + _LOOKED),
+    "its launchers hang until it is back": Fate(launchers=_freeze, unnoticed=True),
+    "its launchers hang until another is about to do their work": Fate(launchers=_freeze_long, class_s=0.5),
+    "its launchers hang": Fate(launchers=_hang, launchers_after_s=(_BACK + 0.2,), class_s=0.5),
+    "answers to its launchers are lost": Fate(by_turns=LOST, unnoticed=True),
+    "no others can be started at first": Fate(launchers=_end, by_turns=("no launcher can be started",)),
+    "Ray drops what it has not begun to make": Fate(launchers=_end, drops=True, unnoticed=True),
+    "Ray drops it without a trace": Fate(launchers=_restart, drops=True, forgets=True, unnoticed=True),
+    "Ray drops it when it has been adopted": Fate(
+        launchers=_end, drops=True, drop_s=_BACK + 0.2, constructor_s=1.0, unnoticed=True
+    ),
+    "the actors end": Fate(hit_after_s=0.01),
+    "the actors are started again": Fate(hit_after_s=0.3, hit=lambda stage, actor: stage.ray.crash(actor)),
+    "the actors end while the books are read": Fate(hit_after_s=_BACK + _LOADED),
+    "the actors end while they are looked for": Fate(hit_after_s=_BACK + _LOOKED),
 }
 
 
@@ -217,29 +259,32 @@ class CrashCase:
             changes = self._crash(points, traced=True)  # and tell what led to it
         return sorted({1, *(at + 1 for at in changes if at < COMING_BACK)})
 
-    def _crash(self, points: Sequence[int], *, traced: bool) -> list[int]:
+    def story(self, *points: int) -> list[str]:
+        """Crash there, and tell all that happens."""
+        told: list[str] = []
+        self._crash(points, traced=True, told=told)
+        return told
+
+    def _crash(self, points: Sequence[int], *, traced: bool, told: list[str] | None = None) -> list[int]:
         stage = self._stage(points[1:], traced=traced)
         try:
             outcomes = self._run(stage, points[0]).outcomes
             # What one client asks of an undisturbed world is not for a crash of the supervisor to change.
-            undisturbed = self._fate is UNDISTURBED or self._fate.drops
-            if undisturbed and len(self._case.asked) == 1 and outcomes != self._undisturbed.outcomes:
+            if self._fate.unnoticed and len(self._case.asked) == 1 and outcomes != self._undisturbed.outcomes:
                 stage.judge.fail(f"answered was {outcomes}, and without a crash {self._undisturbed.outcomes}")
                 stage.step()
             return stage.changes[2]
         finally:
             stage.close()
+            if told is not None:
+                told += stage.trace or []
 
     def _stage(self, deaths: Sequence[int] = (), *, traced: bool) -> Stage:
         fate = self._fate
-        delays = {
-            "linger": fate.linger_s,
-            "class": fate.class_s,
-            "constructor": fate.constructor_s,
-            "drop": fate.drop_s,
-        }
+        delays = {"class": fate.class_s, "constructor": fate.constructor_s, "drop": fate.drop_s}
         certain = ["Ray has not begun to make it"] * fate.drops + ["Ray keeps no row of it"] * fate.forgets
-        chance = Chance(*certain, **delays)
+        certain += ["news of a launcher are lost"] * fate.silent
+        chance = Chance(*certain, by_turns=fate.by_turns, **delays)
         later = iter((0, *deaths))
         return Stage(chance, deaths=lambda: next(later, 0), fate=self._befall, traced=traced)
 
@@ -261,8 +306,16 @@ class CrashCase:
         return _Run(first, last, outcomes)
 
     def _befall(self, stage: Stage) -> None:
+        if self._fate.launchers is not None:
+            for after_s in self._fate.launchers_after_s:
+                stage.loop.call_later(after_s, self._befall_launchers, stage)
         if self._fate.hit_after_s is not None:
             stage.loop.call_later(self._fate.hit_after_s, self._hit_all, stage)
+
+    def _befall_launchers(self, stage: Stage) -> None:
+        assert self._fate.launchers is not None
+        for launcher in stage.ray.launchers.living():
+            self._fate.launchers(stage, launcher)
 
     def _hit_all(self, stage: Stage) -> None:
         for actor in stage.ray.living():

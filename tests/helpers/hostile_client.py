@@ -17,8 +17,9 @@ from raycluster import eventually
 
 import schedulemesh
 from schedulemesh import AgentActor, AgentRequest, AgentStartError, AgentStartTimeoutError, ScheduleMeshError, Scheduler
+from schedulemesh.core.environments import Environment
 from schedulemesh.core.errors import ERRORS
-from schedulemesh.core.messages import AnyBody, Environment
+from schedulemesh.core.messages import AnyBody
 
 RESIDENT = "resident"
 _STARTED = (AgentStartError, AgentStartTimeoutError)
@@ -76,12 +77,12 @@ METHODS: dict[str, dict[str, st.SearchStrategy[Odd]]] = {
     "delete_agent": {"name": just("nobody"), "grace_s": just(1.0), "force": _FLAG},
     "status": {},
     "stop": {"force": _FLAG},
-    "announce": {"timeout_s": just(30.0)},
     "connect": {
         "name": just("no-such-mesh"),
         "namespace": st.sampled_from(["schedulemesh", "elsewhere"]).flatmap(just),
         "start": _FLAG,
         "timeout_s": just(5.0),
+        "address": just(None),
         "log_to_driver": _FLAG,
     },
 }

@@ -16,26 +16,28 @@ import msgspec
 from hypothesis import strategies as st
 from mesh_driver import agent_body
 
+from schedulemesh.core.environments import Environment
 from schedulemesh.core.errors import ERRORS, ScheduleMeshError
+from schedulemesh.core.launch_protocol import Held, LaunchFailed, LaunchReady, OrderDone, WarmWorkersSeen
 from schedulemesh.core.messages import (
     PROTOCOL,
-    Announce,
     AnyBody,
     CreateAgent,
     CreateAgents,
     CreatePool,
     DeleteAgent,
     DeletePool,
-    Environment,
     GetAgent,
     GetPool,
     ListAgents,
     ListPools,
     Reply,
+    ReportOrder,
     Request,
     ResizePool,
     Status,
     Stop,
+    TakeOrders,
     decode_reply,
     decode_request,
     encode_request,
@@ -49,13 +51,15 @@ _STARTED = ("AgentStartError", "AgentStartTimeoutError")
 
 
 def bodies(class_blob: bytes, environment: Environment, options: dict[str, Any]) -> list[AnyBody]:
-    """One good request of every kind but the end of the mesh; its agents cannot be loaded, and end at once."""
+    """One good request of every kind but the end of the mesh; its agents cannot be loaded, and end at once.
+
+    What a launcher asks and reports is of a launcher that nobody knows.
+    """
     agent = agent_body(
         "w1", pool=POOL, class_blob=class_blob, environment=environment, options=options, resources={"cpu": 0.1}
     )
     other = msgspec.structs.replace(agent, request_id="s", name="w2", labels={"role": "x"})
     return [
-        Announce(environment),
         CreatePool(POOL, {"team": "a"}, RESOURCES, TARGET, False),
         GetPool(POOL),
         GetPool("no such pool"),
@@ -68,7 +72,20 @@ def bodies(class_blob: bytes, environment: Environment, options: dict[str, Any])
         ListAgents(POOL, {"team": "a"}),
         DeleteAgent("nobody", 1.0, False),
         Status(),
+        TakeOrders("no such key", "no-such-launcher", "p1", [Held("lease", "w1"), Held("other")], idle=True),
+        *reports("no such key", "no-such-launcher", "lease"),
     ]
+
+
+def reports(key: str, actor_id: str, lease: str) -> list[ReportOrder]:
+    """What a launcher might report on a lease, of every kind."""
+    kinds = (
+        LaunchReady("w1", 1, "actor", "n1", 7, b"handle"),
+        LaunchFailed("w1", 1, "ValueError: no"),
+        OrderDone("it is gone"),
+        WarmWorkersSeen(1, 2),
+    )
+    return [ReportOrder(key, actor_id, "p1", lease, report) for report in kinds]
 
 
 # -- what is sent ----------------------------------------------------------------------------------------------------
@@ -204,8 +221,8 @@ def unchanged(before: Sequence[Any], now: Sequence[Any], sent: object) -> None:
 class HostileSender:
     """Sends messages with `call`, and knows what the supervisor showed of itself before each.
 
-    `spared` are those that would be carried out, and that no one wants carried out here: the end of the mesh, and
-    environments that only a real launcher's process can judge.
+    `spared` are those that would be carried out, and that no one wants carried out here: the end of the mesh, and, on a
+    real cluster (`environment`), what is to be carried out in other environments, and long polls.
     """
 
     def __init__(self, call: Callable[[object], bytes], environment: Environment | None = None) -> None:
@@ -261,6 +278,8 @@ class HostileSender:
             body = decode_request(message).body
             if isinstance(body, Stop):
                 return True
+            if isinstance(body, TakeOrders):
+                return self._environment is not None
             if isinstance(body, (CreatePool, ResizePool)) and not body.warm_agents:
                 return False  # nothing is started in its environment
             if self._environment is not None:

@@ -57,7 +57,7 @@ class Wish:
 
 
 class Judge:
-    """`violation` is the first that was found. `strays` counts actors that a dead supervisor's launcher made too late."""
+    """`violation` is the first that was found. `strays` are actors that were made under a lease that was given up."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -86,12 +86,15 @@ class Judge:
 
     # -- the world -----------------------------------------------------------------------------------------------
 
-    def made(self, actor: Actor, order: Launch, *, ordered_by: int) -> None:
-        """P1 and P2: one living actor behind a name, and only where the store says that capacity is held."""
+    def made(self, actor: Actor, order: Launch, *, late: bool) -> None:
+        """P1 and P2: one living actor behind a name, and only where the store says that capacity is held.
+
+        `late`: the supervisor that gave the lease is dead and another one is there, or it has given the lease up.
+        """
         record = self.stage.shelf.agent(actor.uid)
         held = record is not None and record.state not in ENDED
         self.stage.note("Ray: ", f"{actor.actor_id} of {order.agent} ({actor.uid}) is made")
-        if ordered_by < self.stage.lives:
+        if late:
             self._late.add(actor.actor_id)
         if self._is_stray(actor, held=held):
             return
@@ -131,7 +134,7 @@ class Judge:
             self.expect(wished, f"{record.name} was answered to be there and is ended, and nobody wished it")
 
     def _is_stray(self, actor: Actor, *, held: bool) -> bool:
-        """Its launcher outlived its supervisor so long that the next one found no actor. It has to be killed then."""
+        """Its launcher made it so late that the supervisor had found no actor. It has to be killed then."""
         if actor.actor_id in self._late and not held:
             self.strays.add(actor.actor_id)
         return actor.actor_id in self.strays

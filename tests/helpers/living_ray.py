@@ -6,18 +6,18 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from launcher_actors import LauncherActors
 from ray_world import ALIVE, PENDING, RESTARTING, Actor, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from chance import Chance
-    from fake_launcher import LauncherHost
     from judge import Judge
-    from virtual_time import VirtualLoop
+    from stage import Stage
 
     from schedulemesh.supervisor.effects import Launch
-    from schedulemesh.supervisor.events import ActorSeen
+    from schedulemesh.supervisor.events import ActorSeen, LauncherSeen
 
 RETURNS, RAISES, HANGS, DIES_ONCE, RAISES_AGAIN = "returns", "raises", "hangs", "dies once", "raises the next time"
 HEEDS, IGNORES = "heeds", "ignores"
@@ -28,19 +28,15 @@ CONSTRUCTOR, HOOK = "constructor", "hook"
 class LivingRay(World):
     """All actors and launchers there are. `tell` hears of every change that Ray would push."""
 
-    def __init__(self, loop: VirtualLoop, chance: Chance, judge: Judge, tell: Callable[[ActorSeen], None]) -> None:
+    def __init__(self, stage: Stage, tell: Callable[[ActorSeen | LauncherSeen], None]) -> None:
         super().__init__()
-        self.loop = loop
-        self.chance = chance
-        self.hosts: dict[str, LauncherHost] = {}
-        self._judge = judge
-        self._tell = tell
+        self.loop = stage.loop
+        self.chance: Chance = stage.chance
+        self.tell = tell
+        self.launchers = LauncherActors(self, stage)
+        self._judge: Judge = stage.judge
         self._labels: dict[str, dict[str, str]] = {}
         self._awaited: dict[str, list[asyncio.Future[None]]] = {}
-
-    def changed(self) -> None:
-        """A launcher was given something to do."""
-        self._judge.stage.changed()
 
     def find(self, actor_name: str, namespace: str, actor_id: str | None = None) -> Actor | None:
         """The living actor of that name, if it is the one that is meant."""
@@ -49,11 +45,11 @@ class LivingRay(World):
                 return actor
         return None
 
-    def make(self, order: Launch, *, ordered_by: int) -> Actor:
+    def make(self, order: Launch, *, late: bool) -> Actor:
         actor = Actor(f"actor{next(self._ids)}", order.uid, order.actor_name, order.namespace)
         self.actors[actor.actor_id] = actor
         self._labels[actor.actor_id] = order.labels
-        self._judge.made(actor, order, ordered_by=ordered_by)
+        self._judge.made(actor, order, late=late)
         self._push(actor)
         self._construct(actor, self.chance.delay("constructor"))
         return actor
@@ -127,4 +123,4 @@ class LivingRay(World):
         for changed in self._awaited.pop(actor.actor_id, ()):
             if not changed.done():
                 changed.set_result(None)
-        self._tell(actor.seen())
+        self.tell(actor.seen())

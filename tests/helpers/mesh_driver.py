@@ -9,13 +9,13 @@ import msgspec
 
 from schedulemesh.core import records
 from schedulemesh.core.amounts import Amounts
+from schedulemesh.core.environments import Environment
 from schedulemesh.core.errors import ScheduleMeshError
 from schedulemesh.core.messages import (
     AnyBody,
     CreateAgent,
     CreatePool,
     DeleteAgent,
-    Environment,
     GetAgent,
     GetPool,
     ListAgents,
@@ -281,7 +281,6 @@ def agent_body(name: str = "w1", *, pool: str = "p", request_id: str = "r", **ch
         decorator={},
         labels={},
         timeout_s=300.0,
-        show_output=False,
     )
     return msgspec.structs.replace(body, **changes)
 

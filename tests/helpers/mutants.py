@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from schedulemesh.core.launch_protocol import BARE, LaunchReport
 from schedulemesh.core.records import BLOBS, MESH_KEY
+from schedulemesh.supervisor import dispatch as dispatch_module
 from schedulemesh.supervisor import mesh as mesh_module
 from schedulemesh.supervisor import runner as runner_module
 from schedulemesh.supervisor.books import Books
+from schedulemesh.supervisor.dispatch import Dispatch
 from schedulemesh.supervisor.effects import Decision, Launch, Write
 from schedulemesh.supervisor.events import ActorPhase
 from schedulemesh.supervisor.groups import stages
+from schedulemesh.supervisor.launcher_supply import LauncherSupply
+from schedulemesh.supervisor.launcher_table import LauncherTable
 from schedulemesh.supervisor.lifecycle import Lifecycle
+from schedulemesh.supervisor.mailbox import Mailbox, Task
 from schedulemesh.supervisor.runner import Runner
 from schedulemesh.supervisor.store import GcsStore
 from schedulemesh.supervisor.transitions import Signal
@@ -25,8 +31,10 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from schedulemesh.core.launch_protocol import Order, Report
     from schedulemesh.supervisor.agent import Agent
     from schedulemesh.supervisor.events import ActorSeen, TableRead
+    from schedulemesh.supervisor.mailbox import Poller
 
 
 def answers_before_it_persists(patch: pytest.MonkeyPatch) -> None:
@@ -183,6 +191,95 @@ def takes_a_drop_for_a_death(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lifecycle, "actor_seen", mutant)
 
 
+def loses_what_a_launcher_did_not_get(patch: pytest.MonkeyPatch) -> None:
+    """What it was sent is then given up after a while, and late."""
+    arrive = Mailbox.arrive
+
+    def mutant(self: Mailbox, *args: Any) -> tuple[Poller, list[Task]]:
+        poller, _ = arrive(self, *args)
+        return poller, []
+
+    patch.setattr(Mailbox, "arrive", mutant)
+
+
+def believes_any_launcher(patch: pytest.MonkeyPatch) -> None:
+    """Also another process than the one that has the lease."""
+
+    def mutant(self: Mailbox, lease: str, actor_id: str, incarnation: str) -> Task | None:
+        return self._leased.get(lease)
+
+    patch.setattr(Mailbox, "task_of", mutant)
+
+
+def believes_any_report(patch: pytest.MonkeyPatch) -> None:
+    """Also one about another agent, or another launch of it."""
+
+    def mutant(order: Order, report: Report) -> bool:
+        return isinstance(report, LaunchReport) is isinstance(order, Launch)
+
+    patch.setattr(dispatch_module, "_answers", mutant)
+
+
+def keeps_the_leases_of_a_launcher_that_ended(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Mailbox, actor_id: str, why: str, *, but: str = "") -> None:
+        self._pollers.pop(actor_id, None)
+
+    patch.setattr(Mailbox, "lose", mutant)
+
+
+def keeps_the_leases_of_an_earlier_process(patch: pytest.MonkeyPatch) -> None:
+    """Ray's news that the launcher was restarted may be lost, and it asks again."""
+    lose = Mailbox.lose
+
+    def mutant(self: Mailbox, actor_id: str, why: str, *, but: str = "") -> None:
+        if not but:
+            lose(self, actor_id, why)
+
+    patch.setattr(Mailbox, "lose", mutant)
+
+
+def waits_for_a_launcher_that_hangs(patch: pytest.MonkeyPatch) -> None:
+    async def mutant(self: Dispatch, key: str, uid: str) -> None:
+        pass
+
+    patch.setattr(Dispatch, "_give_up_launch", mutant)
+
+
+def starts_no_launcher(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: LauncherSupply, box: Mailbox) -> None:
+        pass
+
+    patch.setattr(LauncherSupply, "see_served", mutant)
+
+
+def orders_nothing_from_the_bare_launcher(patch: pytest.MonkeyPatch) -> None:
+    done = Dispatch._done
+
+    async def mutant(self: Dispatch, box: Mailbox, *args: Any) -> bool:
+        return box.key == BARE or await done(self, box, *args)
+
+    patch.setattr(Dispatch, "_done", mutant)
+
+
+def takes_a_lost_launch_for_a_failed_one(patch: pytest.MonkeyPatch) -> None:
+    """A launcher that ended may have created an actor."""
+
+    def mutant(self: Task, why: str) -> None:
+        self.refuse(why)
+
+    patch.setattr(Task, "lose", mutant)
+
+
+def forgets_a_launcher_that_only_asked(patch: pytest.MonkeyPatch) -> None:
+    asked = LauncherTable.asked
+
+    def mutant(self: LauncherTable, actor_id: str, label: str) -> None:
+        if actor_id in self._living:
+            asked(self, actor_id, label)
+
+    patch.setattr(LauncherTable, "asked", mutant)
+
+
 MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     mutant.__name__.replace("_", " "): mutant
     for mutant in (
@@ -203,5 +300,15 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         saves_a_stop_before_its_agents,
         takes_every_death_for_a_drop,
         takes_a_drop_for_a_death,
+        loses_what_a_launcher_did_not_get,
+        believes_any_launcher,
+        believes_any_report,
+        keeps_the_leases_of_a_launcher_that_ended,
+        keeps_the_leases_of_an_earlier_process,
+        waits_for_a_launcher_that_hangs,
+        starts_no_launcher,
+        orders_nothing_from_the_bare_launcher,
+        takes_a_lost_launch_for_a_failed_one,
+        forgets_a_launcher_that_only_asked,
     )
 }

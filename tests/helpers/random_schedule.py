@@ -8,19 +8,19 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from chance import Dice
+from impostor import imitate
 from living_ray import CONSTRUCTOR, DIES_ONCE, HANGS, HOOK, IGNORES, RAISES, RAISES_AGAIN
 from mesh_driver import agent_body
 from stage import Stage, ViolationError
 
+from schedulemesh.core.environments import Environment
 from schedulemesh.core.messages import (
-    Announce,
     AnyBody,
     CreateAgent,
     CreateAgents,
     CreatePool,
     DeleteAgent,
     DeletePool,
-    Environment,
     GetAgent,
     GetPool,
     ListAgents,
@@ -33,6 +33,8 @@ from schedulemesh.core.messages import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from launcher_actors import LauncherActor
+
 NAMES, POOLS = "abc", "pq"
 MAX_CLIENTS, MAX_REQUESTS = 5, 8
 MAX_CRASHES = 6
@@ -41,6 +43,12 @@ MEAN_POINTS = (10, 30, 90)
 MAX_ACCIDENTS = 8
 MEAN_QUIET_S = 2.0
 """Between two accidents of actors and launchers."""
+
+
+ENVIRONMENTS = (Environment(node_id="n1"), Environment(node_id="n1", paths=["/other"]))
+FROZEN_S = (1.0, 12.0, 40.0, None)
+"""Short enough to be back before anybody notices, or so long that it is given up, and its work done by another."""
+HIT_TOO = 0.3
 
 
 class Ran(NamedTuple):
@@ -56,7 +64,9 @@ class RandomSchedule:
         self._dice = Random(seed)  # noqa: S311 - dice
         self._chance = Dice(self._dice)
         self._crashes_left = self._dice.randint(1, MAX_CRASHES)
-        self.stage = Stage(self._chance, dice=self._dice, deaths=self._next_death, traced=traced)
+        self.stage = Stage(
+            self._chance, dice=self._dice, deaths=self._next_death, fate=self._end_with_supervisor, traced=traced
+        )
 
     def run(self) -> Ran:
         try:
@@ -106,14 +116,36 @@ class RandomSchedule:
         # Not without end, or an accident would mend in the end what the mesh left undone.
         for _ in range(dice.randint(0, MAX_ACCIDENTS)):
             await asyncio.sleep(dice.expovariate(1 / MEAN_QUIET_S))
-            living, hosts = ray.living(), list(ray.hosts.values())
-            kind = dice.randrange(4)
+            living, launchers = ray.living(), ray.launchers.living()
+            kind = dice.randrange(6)
             if living and kind < 2:
                 ray.crash(dice.choice(living))
             elif living and kind == 2:
                 ray.die(dice.choice(living))
-            elif hosts:
-                dice.choice(hosts).die()
+            elif launchers:
+                dice.choice(LAUNCHER_ACCIDENTS)(self, dice.choice(launchers))
+
+    def _restart_launcher(self, launcher: LauncherActor) -> None:
+        self.stage.ray.launchers.restart(launcher)
+
+    def _end_launcher(self, launcher: LauncherActor) -> None:
+        self.stage.ray.launchers.end(launcher, "its node died")
+
+    def _lose_driver(self, launcher: LauncherActor) -> None:
+        self.stage.ray.launchers.lose_driver(launcher)
+
+    def _freeze_launcher(self, launcher: LauncherActor) -> None:
+        self.stage.ray.launchers.freeze(launcher, self._dice.choice(FROZEN_S))
+
+    def _imitate_launcher(self, launcher: LauncherActor) -> None:
+        if launcher.process is not None:
+            self.stage.spawn(imitate(self.stage, launcher.process, self._dice))
+
+    def _end_with_supervisor(self, stage: Stage) -> None:
+        """In some of the crashes the launchers are hit too, as where all ran on one node."""
+        kind = self._dice.random()
+        for launcher in stage.ray.launchers.living() if not self._chance.calm and kind < HIT_TOO else ():
+            (self._end_launcher if kind < HIT_TOO / 2 else self._restart_launcher)(launcher)
 
     def _request(self) -> AnyBody:
         dice = self._dice
@@ -121,7 +153,9 @@ class RandomSchedule:
         possible: list[tuple[float, Callable[[], AnyBody]]] = [
             (2, lambda: CreatePool(pool, {}, {"cpu": 1.0 if heads else tenth}, 0 if heads else 3, False)),
             (0.3, lambda: CreatePool(pool, {}, {"cpu": 100.0}, 0, False)),
+            (0.3, lambda: CreatePool(pool, {}, {"cpu": tenth}, 3, False, 2, dice.choice(ENVIRONMENTS))),
             (1, lambda: ResizePool(pool, {"cpu": tenth * 2}, 0, dice.random() < 0.3)),
+            (0.2, lambda: ResizePool(pool, None, None, False, dice.choice([0, 2]), dice.choice(ENVIRONMENTS))),
             (1, lambda: DeletePool(pool, heads)),
             (8, self._agent),
             (1, lambda: CreateAgents([self._agent() for _ in range(dice.randint(1, 3))])),
@@ -132,7 +166,6 @@ class RandomSchedule:
             (0.2, ListPools),
             (0.2, lambda: ListAgents(None, {})),
             (0.2, Status),
-            (0.2, lambda: Announce(Environment(node_id="n1"))),
         ]
         weights, bodies = zip(*possible, strict=True)
         body: AnyBody = dice.choices(bodies, weights)[0]()
@@ -150,8 +183,18 @@ class RandomSchedule:
             dice.choice(NAMES),
             pool=dice.choice(POOLS),
             request_id=self.stage.new_id(),
+            environment=dice.choice(ENVIRONMENTS),
             resources=dice.choice([{"cpu": 0.1}, {"cpu": 0.2}, {"cpu": 0.7}]),
             options=options if ray_name is None else {**options, "name": ray_name, "namespace": "mesh-ns"},
             labels={label: way for label, way in ways.items() if way is not None},
             timeout_s=dice.choice([1.0, 5.0, 20.0]),
         )
+
+
+LAUNCHER_ACCIDENTS: tuple[Callable[[RandomSchedule, LauncherActor], None], ...] = (
+    RandomSchedule._restart_launcher,
+    RandomSchedule._end_launcher,
+    RandomSchedule._lose_driver,
+    RandomSchedule._freeze_launcher,
+    RandomSchedule._imitate_launcher,
+)

@@ -54,14 +54,14 @@ def ours() -> list[str]:
         f"{row.class_name} {row.name}"
         for row in table().values()
         if row.state != DEAD
-        and ("schedulemesh-agent" in row.labels or row.class_name in ("Launcher", "SupervisorActor"))
+        and ("schedulemesh-agent" in row.labels or row.class_name in ("LauncherActor", "SupervisorActor"))
     ]
 
 
 def launchers(mesh: str) -> list[Any]:
     """The rows of the mesh's launchers that are up."""
     rows = table(actor_state_name="ALIVE").values()
-    return [row for row in rows if row.class_name == "Launcher" and row.name.startswith(f"{mesh}:")]
+    return [row for row in rows if row.class_name == "LauncherActor" and row.name.startswith(f"{mesh}:")]
 
 
 def exports() -> set[bytes]:

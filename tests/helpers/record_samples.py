@@ -107,10 +107,10 @@ def _agent(state: AgentState, goal: Goal) -> AgentRecord:
         ended_at=1_700_000_400.125,
         cause="Traceback:\n  ValueError: 没有",
         failure="timeout" if goal is Goal.GIVE_UP else "start",
-        show_output=True,
         handle=b"\x0a\x10\xff",
         dismissed=True,
         stopped_by=["delete-1", f"delete of {name}"],
+        inherited_env={"TOKEN": "of the creator", "区域": "a=b"},
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from fakes import FakeCluster, FakeLaunchers, FakeStore, FakeWatcher
+from fakes import FakeCluster, FakeLaunchers, FakeStarter, FakeStore, FakeWatcher
 from mesh_driver import DEAD, MESH_NAMESPACE
 
 from schedulemesh.core.messages import AnyBody, Reply, Request, decode_reply, encode_request
+from schedulemesh.supervisor.dispatch import Dispatch
 from schedulemesh.supervisor.door import Door
 from schedulemesh.supervisor.events import ActorSeen, LaunchFailed, LaunchReport
 from schedulemesh.supervisor.mesh import Mesh
@@ -68,7 +69,10 @@ class Service:
             die=self.died.append,
             ended=lambda: self.died.append("the mesh was ended"),
         )
-        self.door = Door("mesh", self.runner)
+        # What it is asked by launchers is real; agents are launched without it, by the world above.
+        self.dispatch = Dispatch("mesh", MESH_NAMESPACE, store=self.store, starter=FakeStarter(), idle_s=30.0)
+        self.door = Door("mesh", self.runner, self.dispatch)
+        self._begun: list[asyncio.Task[object]] = []
         self.loop = asyncio.new_event_loop()
         self.loop.run_until_complete(self.runner.start())
 
@@ -101,7 +105,13 @@ class Service:
 
     def send(self, request_id: str, body: AnyBody) -> None:
         """Ask, and do not wait for the answer."""
-        self._sent = self.loop.create_task(self.door.call(encode_request(Request(request_id, body))))
+        self.begin(self.door.call(encode_request(Request(request_id, body))))
+
+    def begin(self, work: Coroutine[Any, Any, object]) -> None:
+        """Begin something, and go as far as is possible without waiting for anything."""
+        self._begun.append(self.loop.create_task(work))
+        for _ in range(20):
+            self.loop.run_until_complete(asyncio.sleep(0))
 
     def close(self) -> None:
         tasks = asyncio.all_tasks(self.loop)

@@ -14,21 +14,26 @@ from living_ray import LivingRay
 from supervisor_process import SupervisorProcess
 from virtual_time import Timeline, VirtualLoop
 
-from schedulemesh.core.messages import CreateAgent, CreateAgents, Request, Stop
+from schedulemesh.core.environments import environment_key
+from schedulemesh.core.messages import CreateAgent, CreateAgents, CreatePool, Request, ResizePool, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from random import Random
 
     from chance import Chance
+    from fake_launcher import LauncherProcess
 
+    from schedulemesh.core.environments import Environment
     from schedulemesh.core.messages import AnyBody, Reply
-    from schedulemesh.supervisor.events import ActorSeen
+    from schedulemesh.supervisor.events import ActorSeen, LauncherSeen
 
 RETRY_S = 0.1
 ANSWERED_WITHIN_S = 600.0
 SETTLED_WITHIN_S = 36.0
 """One period of the watcher, and a kill that is given again."""
+ENDED_WITHIN_S = 15.0
+"""How long launchers may outlive their mesh."""
 MAX_STEPS = 100_000
 
 
@@ -58,7 +63,7 @@ class Stage:
         self.loop = VirtualLoop(self.timeline)
         self.judge = Judge(self)
         self.shelf = Shelf(self.judge.stored)
-        self.ray = LivingRay(self.loop, chance, self.judge, self._publish)
+        self.ray = LivingRay(self, self._publish)
         self.process: SupervisorProcess | None = None
         self.over = True
         self.lives = 0
@@ -92,7 +97,6 @@ class Stage:
     def process_died(self, process: SupervisorProcess) -> None:
         self._graves.append(process)
         self.process = None
-        process.launchers.orphan(self.chance.delay("linger"))
         if not self.over:
             self.crashes += 1
             self.loop.call_later(self.chance.delay("supervisor restart"), self.start_supervisor)
@@ -104,7 +108,14 @@ class Stage:
         self.meshes += 1
         process.kill("the mesh has ended")
 
-    def _publish(self, news: ActorSeen) -> None:
+    def is_held(self, launcher: LauncherProcess, lease: str, life: int) -> bool:
+        """Whether the supervisor of that life counts on this lease, or is dead and has no successor yet."""
+        if life < self.lives:
+            return False
+        actor, process = launcher.actor, self.process
+        return process is None or process.dispatch.holds(actor.key, lease, actor.actor_id, launcher.incarnation)
+
+    def _publish(self, news: ActorSeen | LauncherSeen) -> None:
         self.changed()
         if self.process is not None:
             self.process.watcher.push(news)
@@ -126,6 +137,8 @@ class Stage:
             body = msgspec.structs.replace(body, request_id=request_id)
         request = Request(request_id, body)
         wish = self.judge.wished(body)
+        for environment in _environments(body):
+            self.ray.launchers.create(environment_key(environment), own=False)
         self.note("asked by ", f"{request_id}: {body}" if self.trace is not None else "")
         reply = await (self._stopped(request) if isinstance(body, Stop) else self._reply(request))
         if wish is not None:
@@ -176,8 +189,9 @@ class Stage:
     def close(self) -> None:
         """The schedule is over; nothing of it goes on."""
         lives = [*self._graves, *([self.process] if self.process is not None else [])]
-        for loop in (self.loop, *(life.loop for life in lives), *(host.loop for host in self.ray.hosts.values())):
+        for loop in (self.loop, *(life.loop for life in lives)):
             loop.bury()
+        self.ray.launchers.close()
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -191,12 +205,20 @@ class Stage:
 
     def until_settled(self) -> None:
         """Run on until all news have been told, and judge what is then."""
+        self.ray.launchers.thaw()
         self._run(SETTLED_WITHIN_S)
         if self.over:
+            self.ray.launchers.thaw()  # one that hung meanwhile ends by itself, too
+            self._run(ENDED_WITHIN_S)
+            left = [launcher.actor_id for launcher in self.ray.launchers.living()]
+            self.judge.expect(not left, f"the mesh has ended and left launchers: {left}")
+            self.step()
             return
         while self.process is None or not self.process.up:
             self.step()
         self.judge.at_rest(self.process.mesh)
+        left = self.process.dispatch.left_behind()
+        self.judge.expect(not left, f"orders are left behind: {left}")
         kept = dict(self.shelf.kept)
         for request, first in self.judge.to_be_asked_again():
             self.spawn(self._ask_again(request, first))
@@ -222,6 +244,19 @@ class Stage:
             self.judge.fail("nothing is left to happen")
         while self._graves:
             self._graves.pop().loop.bury()
+
+
+def _environments(body: AnyBody) -> list[Environment]:
+    """The environments whose launchers a client creates before it asks this."""
+    match body:
+        case CreateAgent(environment=environment):
+            return [environment]
+        case CreateAgents(agents=agents):
+            return [agent.environment for agent in agents]
+        case CreatePool(environment=environment) | ResizePool(environment=environment) if body.warm_agents:
+            return [environment]
+        case _:
+            return []
 
 
 def _parts(request: Request, reply: Reply) -> list[tuple[Request, Reply]]:

@@ -78,8 +78,11 @@ class Timeline:
             if self._dice is not None and len(ready) > 1:
                 ready.rotate(-self._dice.randrange(len(ready)))
             callback = ready.popleft()
-            if not callback.off and not callback.loop.dead:
+            if callback.off or callback.loop.dead:
+                continue
+            if not callback.loop.frozen:
                 break
+            callback.loop.put_off.append(callback)
         self.now += MOMENT
         self.steps += 1
         loop = callback.loop
@@ -102,6 +105,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._timeline = timeline
         self._killed = killed
         self.dead = False
+        self.frozen = False
+        self.put_off: list[Callback] = []
+        """What is due in this process while it is frozen."""
         self.points = 0
         self.dies_at = 0
         self._tasks: list[asyncio.Task[Any]] = []
@@ -113,13 +119,27 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._killed(what)
             raise Crash
 
+    def freeze(self) -> None:
+        """Nothing runs in this process from now on; others do not notice."""
+        self.frozen = True
+
+    def thaw(self) -> None:
+        """The process goes on as if no time had passed."""
+        self.frozen = False
+        for callback in self.put_off:
+            self._timeline.soon(callback)
+        self.put_off.clear()
+
     def bury(self) -> None:
         """End all that was under way in a process that died. None of it can touch anything any more."""
         self.dead = True
+        running = events._get_running_loop()
+        events._set_running_loop(self)  # what is closed may ask for its time
         for task in self._tasks:
             if not task.done():
                 task.get_coro().close()
         self._tasks.clear()
+        events._set_running_loop(running)
 
     # -- what asyncio asks of a loop -----------------------------------------------------------------------------
 

@@ -150,8 +150,6 @@ ODD_FOR_RAY: dict[str, dict[str, Any]] = {
     "a group of no threads": {"concurrency_groups": {"a": -5}},
     "a placement group of nobody's": {"placement_group": 7},
     "a selector that is none": {"label_selector": {"!!": "in()"}},
-    "an environment that is none": {"runtime_env": {"working_dir": 7}},
-    "a package that is nowhere": {"runtime_env": {"working_dir": "/nowhere/to/be/found"}},
 }
 
 
@@ -168,6 +166,18 @@ def test_what_only_ray_can_judge_fails_with_its_reason_and_holds_nothing(
     assert not any(scheduler.get_pool(pool)["pool"]["used_resources"].values())
     assert living_actors() == []
     scheduler.delete_agent("odd")
+
+
+@pytest.mark.parametrize(
+    "env", [{"working_dir": 7}, {"working_dir": "/nowhere/to/be/found"}, {"pip": "no-such-file.txt"}], ids=str
+)
+def test_an_environment_that_ray_does_not_take_is_refused_in_the_driver(
+    scheduler: Scheduler, pool: str, env: dict[str, Any]
+) -> None:
+    unchanged(
+        scheduler,
+        lambda: scheduler.create_agent("odd", pool, Plain, resources={"cpu": 0.1}, ray_options={"runtime_env": env}),
+    )
 
 
 def test_without_the_token_nobody_gets_in(scheduler: Scheduler, cluster: RealCluster, tmp_path: Path) -> None:

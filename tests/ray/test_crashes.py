@@ -20,7 +20,7 @@ from rayview import DEAD, kill_supervisor, living_actors, table
 import schedulemesh
 from schedulemesh import AgentActor, Scheduler
 from schedulemesh.core.messages import Request, decode_reply, encode_request
-from schedulemesh.supervisor.watcher import is_unmade
+from schedulemesh.raycompat.deaths import was_never_created
 
 
 class Plain(AgentActor):
@@ -245,8 +245,8 @@ def test_an_actor_that_ray_drops_with_its_maker_is_told_from_one_that_ended(clus
     ray.get(ray.get_actor("begun").__ray_ready__.remote(), timeout=60)
     asked = ray.get(maker.make.remote("asked", [other.never.remote()]))
     ray.kill(maker)
-    assert eventually(lambda: is_unmade(table()[ActorID.from_hex(asked)]))
-    assert not is_unmade(table()[ActorID.from_hex(begun)]), "it lives"
+    assert eventually(lambda: was_never_created(table()[ActorID.from_hex(asked)]))
+    assert not was_never_created(table()[ActorID.from_hex(begun)]), "it lives"
     ray.kill(ray.get_actor("begun"))
     assert eventually(lambda: table()[ActorID.from_hex(begun)].state == DEAD)
-    assert not is_unmade(table()[ActorID.from_hex(begun)]), "it was ended"
+    assert not was_never_created(table()[ActorID.from_hex(begun)]), "it was ended"

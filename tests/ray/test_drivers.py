@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -211,10 +212,7 @@ print("answer", ray.get(agent["handle"].hi.remote()))
     assert "answer typed" in prompt.stdout, prompt.stderr
 
 
-def test_what_an_agent_prints_reaches_its_driver_with_its_name(
-    scheduler: Scheduler, pool: str, driver: DriverRunner
-) -> None:
-    code = f"""
+TALKS = f"""
 import sys, time, ray, schedulemesh
 class Talks(schedulemesh.AgentActor):
     def __init__(self, name, labels, supervisor=None):
@@ -222,17 +220,32 @@ class Talks(schedulemesh.AgentActor):
         print("loading the model")
     def say(self, text):
         print(text)
+class Signs(Talks):
+    def __repr__(self):
+        return "my own repr"
 scheduler = schedulemesh.connect({MESH!r}, log_to_driver={{shown}})
-agent = scheduler.create_agent("talks", "drivers", Talks)["agent"]
+agent = scheduler.create_agent("talks", "drivers", {{cls}})["agent"]
 ray.get(agent["handle"].say.remote("hello there"))
 print("said", agent["pid"], flush=True)
 input()
 """
-    pid, shown = heard(driver, code.format(shown=True), until="hello there")
-    assert shown == [f"(talks pid={pid}) loading the model\n", f"(talks pid={pid}) hello there\n"]
+
+
+def test_what_an_agent_prints_reaches_its_driver_with_its_name(
+    scheduler: Scheduler, pool: str, driver: DriverRunner
+) -> None:
+    pid, shown = heard(driver, TALKS.format(shown=True, cls="Talks"), until="hello there")
+    assert shown == [f"(talks pid={pid}) loading the model", f"(talks pid={pid}) hello there"]
     scheduler.delete_agent("talks")
-    _, silent = heard(driver, code.format(shown=False), until="said")
+    _, silent = heard(driver, TALKS.format(shown=False, cls="Talks"), until="said")
     assert silent == []
+
+
+def test_the_repr_that_a_class_has_itself_stands_before_what_its_agents_print(
+    scheduler: Scheduler, pool: str, driver: DriverRunner
+) -> None:
+    pid, shown = heard(driver, TALKS.format(shown=True, cls="Signs"), until="hello there")
+    assert shown == [f"(talks pid={pid}) loading the model", f"(my own repr pid={pid}) hello there"]
 
 
 def heard(driver: DriverRunner, code: str, *, until: str) -> tuple[str, list[str]]:
@@ -253,4 +266,5 @@ def heard(driver: DriverRunner, code: str, *, until: str) -> tuple[str, list[str
     process.stderr.close()
     assert process.returncode == 0
     pid = next(line.split()[1] for line in lines if line.startswith("said"))
-    return pid, [line for line in lines if line.startswith("(talks")]
+    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip("\n") for line in lines]
+    return pid, [line for line in plain if line.startswith(("(talks", "(my own"))]

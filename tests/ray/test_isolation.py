@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import ray
@@ -100,16 +100,15 @@ class Plain(AgentActor):
 def test_a_killed_launcher_is_made_again_where_its_driver_is(scheduler: Scheduler) -> None:
     scheduler.create_pool("idle", resources={"cpu": 1})
     scheduler.create_agent("one", "idle", Plain, resources={"cpu": 0.1})
-    pids = [row.pid for row in launchers(MESH)]
-    assert pids
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):  # idle ones go by themselves
-            os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids))
+    (before,) = mine(MESH)
+    os.kill(before.pid, signal.SIGKILL)
     scheduler.create_agent("two", "idle", Plain, resources={"cpu": 0.1})
     scheduler.delete_agent("one")
     assert [agent["name"] for agent in scheduler.list_agents()["agents"]] == ["two"]
-    assert {row.node_id.hex() for row in launchers(MESH)} == {ray.get_runtime_context().get_node_id()}
+    (after,) = mine(MESH)
+    assert after.pid != before.pid
+    assert (after.actor_id, after.node_id) == (before.actor_id, before.node_id), "Ray started it again"
+    assert after.node_id.hex() == ray.get_runtime_context().get_node_id()
 
 
 def test_an_agent_whose_drivers_node_is_gone_is_launched_elsewhere(scheduler: Scheduler) -> None:
@@ -122,15 +121,36 @@ def test_an_agent_whose_drivers_node_is_gone_is_launched_elsewhere(scheduler: Sc
     assert [row.name for row in living_actors()] == ["far"]
 
 
-def test_an_idle_launcher_is_ended_and_its_agents_can_still_be_ended(cluster: RealCluster) -> None:
-    start_supervisor(cluster, "thrifty", launcher_idle_s=1)
-    thrifty = schedulemesh.connect("thrifty", start=False, log_to_driver=False)
+IDLE = """
+import schedulemesh
+class Plain(schedulemesh.AgentActor):
+    pass
+mesh = schedulemesh.connect("thrifty", start=False)
+mesh.create_agent("one", "p", Plain)
+print("launchers", mesh.status()["launchers"])
+"""
+
+
+def test_a_launcher_ends_with_its_driver_and_its_agents_can_still_be_stopped(
+    cluster: RealCluster, driver: DriverRunner
+) -> None:
+    start_supervisor(cluster, "thrifty", launcher_idle_s=0)
+    thrifty = schedulemesh.connect("thrifty", start=False)
     thrifty.create_pool("p", resources={"cpu": 0.1}, target_agents=1)
-    thrifty.create_agent("one", "p", Plain)
-    assert launchers("thrifty")
+    assert not launchers("thrifty"), "a driver that has created no agent has no launcher"
+    assert "launchers {'living': 1, 'own': 0}" in driver.run(IDLE)
     assert eventually(lambda: not launchers("thrifty"))
+    assert eventually(lambda: thrifty.status()["launchers"] == {"living": 0, "own": 0})
     assert thrifty.delete_agent("one")["agent"]["state"] == "stopped"
     thrifty.stop()
+    assert not launchers("thrifty")
+
+
+def mine(mesh: str) -> list[Any]:
+    """The launcher of this process; tasks of its job on another node have one there."""
+    context = ray.get_runtime_context()
+    own = (context.get_job_id(), context.get_node_id())
+    return [row for row in launchers(mesh) if (row.job_id.hex(), row.node_id.hex()) == own]
 
 
 def _loaded_modules(_: object) -> list[str]:

@@ -10,10 +10,11 @@ from rayview import kill_supervisor
 
 import schedulemesh
 from schedulemesh.core.amounts import Amounts
+from schedulemesh.core.launch_protocol import AGENT_LABEL, MESH_LABEL
 from schedulemesh.core.records import PoolRecord, encode, key_of
 from schedulemesh.core.states import PoolState
 from schedulemesh.supervisor.pools import MAX_POOLS
-from schedulemesh.supervisor.watcher import AGENT_LABEL, MESH_LABEL, GcsWatcher
+from schedulemesh.supervisor.watcher import GcsWatcher
 
 CROWD = "crowd"
 

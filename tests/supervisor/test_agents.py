@@ -8,6 +8,7 @@ import pytest
 from mesh_driver import ALIVE, DEAD, MESH_NAMESPACE, Bench, agent_body, refusal, result
 
 from schedulemesh.core.amounts import MB
+from schedulemesh.core.environments import Environment
 from schedulemesh.core.errors import (
     AgentExistsError,
     AgentNotFoundError,
@@ -16,7 +17,7 @@ from schedulemesh.core.errors import (
     NoNodeFitsError,
     PoolNotFoundError,
 )
-from schedulemesh.core.messages import MAX_BLOB, CreatePool, DeleteAgent, Environment, GetAgent, ListAgents
+from schedulemesh.core.messages import MAX_BLOB, CreatePool, DeleteAgent, GetAgent, ListAgents
 from schedulemesh.core.options import DEFAULTS
 from schedulemesh.supervisor.effects import Launch
 from schedulemesh.supervisor.events import LaunchFailed, LaunchReady
@@ -146,6 +147,7 @@ def test_a_pool_without_a_default_refuses_an_agent_that_names_nothing(bench: Ben
         {"class_blob": b"x" * (MAX_BLOB + 1)},
         {"args_blob": b"x" * (MAX_BLOB + 1)},
         {"environment": Environment(runtime_env={"big": "x" * 300_000})},
+        {"inherited_env": {"TOKEN": "x" * 300_000}},
         {"environment": Environment(runtime_env={"odd": {1: "x"}})},
     ],
     ids="-".join,

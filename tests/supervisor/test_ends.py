@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from mesh_driver import DEAD, RESTARTING, Bench, result
+from mesh_driver import DEAD, PENDING, RESTARTING, Bench, result
 
 from schedulemesh.core.errors import AgentStartTimeoutError
 from schedulemesh.core.messages import DeleteAgent
@@ -64,11 +64,24 @@ def test_a_delete_while_starting_kills_and_tells_the_creator(bench: Bench) -> No
     assert bench.free() == 4
 
 
-def test_a_delete_while_restarting_still_asks_first(bench: Bench) -> None:
+def test_a_delete_of_one_that_waits_for_its_next_process_kills_at_once(bench: Bench) -> None:
+    """There is nobody who could be asked, and it may wait for a place for ever."""
     uid = bench.run()
     bench.see(uid, RESTARTING, restarts=1)
+    request_id = bench.delete(grace_s=600)
+    assert (bench.killed(), bench.orders(StopActor)) == ([uid], [])
+    assert request_id not in bench.answers
+    bench.see(uid, DEAD)
+    assert result(bench.answer(request_id))["agent"]["state"] == "stopped"
+
+
+def test_a_delete_of_one_whose_next_process_is_there_still_asks_first(bench: Bench) -> None:
+    uid = bench.run()
+    bench.restart()
+    bench.see(uid, PENDING, pid=4712, restarts=1)
+    assert bench.agent()["state"] == "restarting"
     bench.delete()
-    assert len(bench.orders(StopActor)) == 1
+    assert (bench.killed(), len(bench.orders(StopActor))) == ([], 1)
     bench.see(uid, DEAD)
     assert bench.agent()["state"] == "stopped"
 

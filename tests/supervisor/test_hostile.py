@@ -8,15 +8,14 @@ import msgspec
 import pytest
 from mesh_driver import DEAD, PENDING, agent_body, refusal
 
+from schedulemesh.core.environments import Environment
 from schedulemesh.core.errors import AgentStartError, InvalidRequestError
 from schedulemesh.core.messages import (
     MAX_DEPTH,
-    Announce,
     AnyBody,
     CreatePool,
     DeleteAgent,
     DeletePool,
-    Environment,
     Request,
     ResizePool,
     Stop,
@@ -48,7 +47,15 @@ def test_what_is_nested_too_deep_is_refused_at_the_door(depth: int) -> None:
     nested: Any = "core"
     for _ in range(depth):
         nested = [nested]
-    for body in (agent_body(options={"lifetime": nested}), Announce(Environment({"pip": nested}))):
+    environment = Environment({"pip": nested})
+    bodies: list[AnyBody] = [
+        agent_body(options={"lifetime": nested}),
+        agent_body(decorator={"lifetime": nested}),
+        agent_body(environment=environment),
+        CreatePool("p", {}, {"cpu": 1.0}, 0, False, 1, environment),
+        ResizePool("p", None, None, False, 1, environment),
+    ]
+    for body in bodies:
         with pytest.raises(InvalidRequestError):
             decode_request(encode_request(Request("r", body)))
 

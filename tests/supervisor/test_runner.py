@@ -7,11 +7,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from dispatch_bench import sighted
 from fakes import FakeCluster, FakeLaunchers, FakeStore, FakeWatcher
 from mesh_driver import MESH_NAMESPACE, agent_body, node
 
-from schedulemesh.core.messages import CreatePool, GetPool, Reply, Request, Stop
-from schedulemesh.supervisor.events import Asked, Event
+from schedulemesh.core.messages import CreatePool, GetPool, Reply, Request, Status, Stop
+from schedulemesh.supervisor.effects import ReadTable
+from schedulemesh.supervisor.events import ActorPhase, Asked, Event, LaunchersCounted
 from schedulemesh.supervisor.mesh import Mesh
 from schedulemesh.supervisor.runner import Runner
 
@@ -163,6 +165,31 @@ def test_a_task_that_fails_ends_the_process() -> None:
         asked.cancel()
 
     assert "the launchers are broken" in run(scenario).died[0]
+
+
+def test_what_ray_tells_of_launchers_goes_to_those_who_give_them_orders_and_not_to_the_mesh() -> None:
+    async def scenario(shell: Shell) -> None:
+        await asyncio.sleep(0)
+        shell.watcher.seen(sighted("l1", ActorPhase.PENDING))
+        shell.watcher.seen(sighted("l1", ActorPhase.DEAD))
+        shell.watcher.launchers = (sighted("l2"), sighted("l3"))
+        shell.runner._act(ReadTable())
+        while "launcher l3 lives" not in shell.journal:
+            await asyncio.sleep(0)
+
+    told = [line for line in run(scenario).journal if line.startswith("launcher")]
+    assert told == ["launcher l1 pending", "launcher l1 dead", "launcher l2 lives", "launcher l3 lives"]
+
+
+def test_how_many_launchers_there_are_stands_in_the_status() -> None:
+    async def scenario(shell: Shell) -> None:
+        for counted in (LaunchersCounted(0, 0), LaunchersCounted(3, 1)):
+            shell.runner.post(counted)
+            status = await shell.ask("status", Status())
+            assert status.result is not None
+            assert status.result["launchers"] == {"living": counted.living, "own": counted.own}
+
+    run(scenario)
 
 
 class BrokenMesh(Mesh):

@@ -12,17 +12,23 @@ from schedulemesh.supervisor.transitions import TABLE, ImpossibleError, Signal, 
 # One line for a state and a goal: where each signal leads. What is not here cannot happen.
 EXPECTED = """
 starting/start: ready=running, launch failed=failed, launch lost=recovering, pending=starting, alive=starting, \
-restarts=starting, dead=failed, delete=stopping, late=stopping
-running/run: pending=running, alive=running, restarts=restarting, dead=failed, absent=failed, delete=stopping
-restarting/run: pending=restarting, alive=running, restarts=restarting, dead=failed, absent=failed, delete=stopping
+restarts=starting, dead=failed, delete=stopping, group removed=stopping, late=stopping
+running/run: pending=running, alive=running, restarts=restarting, dead=failed, absent=failed, delete=stopping, \
+group removed=stopping
+restarting/run: pending=restarting, alive=running, restarts=restarting, dead=failed, absent=failed, delete=stopping, \
+group removed=stopping
 stopping/stop: ready=stopping, launch failed=stopped, launch lost=stopping, pending=stopping, alive=stopping, \
-restarts=stopping, dead=stopped, absent=stopped, delete=stopping, overdue=stopping
+restarts=stopping, dead=stopped, absent=stopped, delete=stopping, group removed=stopping, overdue=stopping
 stopping/give up: ready=stopping, launch failed=failed, launch lost=stopping, pending=stopping, alive=stopping, \
-restarts=stopping, dead=failed, absent=failed, delete=stopping, overdue=stopping
-recovering/start: pending=starting, alive=starting, restarts=starting, dead=failed, absent=starting, delete=recovering
-recovering/run: pending=restarting, alive=running, restarts=restarting, dead=failed, absent=failed, delete=recovering
-recovering/stop: pending=stopping, alive=stopping, restarts=stopping, dead=stopped, absent=stopped, delete=recovering
-recovering/give up: pending=stopping, alive=stopping, restarts=stopping, dead=failed, absent=failed, delete=recovering
+restarts=stopping, dead=failed, absent=failed, delete=stopping, group removed=stopping, overdue=stopping
+recovering/start: pending=starting, alive=starting, restarts=starting, dead=failed, absent=starting, delete=recovering, \
+group removed=stopping
+recovering/run: pending=restarting, alive=running, restarts=restarting, dead=failed, absent=failed, delete=recovering, \
+group removed=stopping
+recovering/stop: pending=stopping, alive=stopping, restarts=stopping, dead=stopped, absent=stopped, delete=recovering, \
+group removed=stopping
+recovering/give up: pending=stopping, alive=stopping, restarts=stopping, dead=failed, absent=failed, delete=recovering, \
+group removed=stopping
 stopped/stop: ready=stopped, launch failed=stopped, launch lost=stopped, pending=stopped, alive=stopped, \
 restarts=stopped, dead=stopped
 failed/start: ready=failed, launch failed=failed, launch lost=failed, pending=failed, alive=failed, restarts=failed, \
@@ -151,11 +157,11 @@ def test_what_ray_says_and_what_users_ask_is_possible_in_every_holding_state() -
 
 
 def _aim_after(goal: Goal, signal: Signal) -> Goal:
-    """How goals change beside the table: by being ready, deleted, late, or launched too often."""
+    """How goals change beside the table: by being ready, deleted, late, without its placement group, or launched too often."""
     if signal is Signal.READY and goal is Goal.START:
         return Goal.RUN
     if signal is Signal.DELETE and goal in (Goal.START, Goal.RUN):
         return Goal.STOP
-    if signal is Signal.LATE:
+    if signal is Signal.LATE or (signal is Signal.GROUP_REMOVED and goal in (Goal.START, Goal.RUN)):
         return Goal.GIVE_UP
     return goal

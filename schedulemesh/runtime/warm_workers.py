@@ -20,7 +20,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from schedulemesh.supervisor.cluster import Raylet
+from schedulemesh.core.launch_protocol import WarmWorkersSeen
 
 KEEP_ALIVE_S = 3600
 """An idle process older than that may be ended by Ray where it has more of them than cpus, and is then replaced."""
@@ -32,17 +32,30 @@ _OF_ONE_PROCESS = ("RAY_", "SPT_", "OMP_NUM_THREADS")
 
 
 class WarmWorkers:
-    def __init__(self, raylet: Raylet) -> None:
-        self._raylet = raylet
+    """Those of this launcher. Asks nobody before `keep` is called for the first time."""
+
+    def __init__(self) -> None:
+        self._raylet: Any = None
         self._traits = _traits("self")
         self._turn = asyncio.Lock()
         self._seen: set[int] = set()
         self._ready = self._coming = 0
         self._patient_until = 0.0
-        self._taker: Any = ray.remote(_Taker)  # once: Ray exports a class for each time this is called
+        remote: Any = ray.remote
+        self._taker = remote(_Taker)  # once: Ray exports a class for each time this is called
 
-    async def keep(self, count: int) -> tuple[int, int]:
+    async def keep(self, count: int) -> WarmWorkersSeen:
         """Go some way towards having so many ready; returns how many are, and how many more may still come."""
+        from schedulemesh.runtime.raylet import NotOfferedError, Raylet  # noqa: PLC0415 - gRPC, for warm pools only
+
+        try:
+            if self._raylet is None:
+                self._raylet = await Raylet.of_this_node()
+            return await self._keep(count)
+        except NotOfferedError:
+            return WarmWorkersSeen(0, 0, offered=False)
+
+    async def _keep(self, count: int) -> WarmWorkersSeen:
         async with self._turn:
             await self._look()
             if self._ready > count:
@@ -50,7 +63,7 @@ class WarmWorkers:
                 await self._look()
             else:
                 await self._add(count - self._ready - self._coming)
-            return self._ready, self._coming
+            return WarmWorkersSeen(self._ready, self._coming)
 
     def placement(self, options: Mapping[str, Any]) -> Any:
         """Where an agent of a warm pool that may go anywhere is best put: here while one is ready and there is room."""

@@ -12,8 +12,11 @@ from types import SimpleNamespace
 import pytest
 import ray
 
-from schedulemesh.supervisor import warm_workers
-from schedulemesh.supervisor.warm_workers import WarmWorkers, _traits
+from schedulemesh.core.launch_protocol import WarmWorkersSeen
+from schedulemesh.runtime import raylet as raylet_module
+from schedulemesh.runtime import warm_workers
+from schedulemesh.runtime.raylet import NotOfferedError
+from schedulemesh.runtime.warm_workers import WarmWorkers, _traits
 
 CORES = 2
 OURS = {"PYTHONPATH": "ours"}
@@ -25,6 +28,14 @@ class Raylet:
     def __init__(self) -> None:
         self.processes: list[int] = []
         self.asked: list[int] = []
+        self.found = 0
+        self.problem: Exception | None = None
+
+    async def of_this_node(self) -> Raylet:
+        self.found += 1
+        if self.problem is not None:
+            raise self.problem
+        return self
 
     async def prestart(self, count: int, keep_alive_s: int) -> None:
         self.asked.append(count)
@@ -35,21 +46,43 @@ class Raylet:
 
 @pytest.fixture
 def raylet(monkeypatch: pytest.MonkeyPatch) -> Raylet:
+    one = Raylet()
+    monkeypatch.setattr(raylet_module, "Raylet", one)
     monkeypatch.setattr(os, "cpu_count", lambda: CORES)
     monkeypatch.setattr(warm_workers, "_traits", lambda pid: "ours" if pid == "self" or int(pid) > 0 else "others")
-    return Raylet()
-
-
-def workers_of(raylet: Raylet) -> WarmWorkers:
-    return WarmWorkers(raylet)  # type: ignore[arg-type]  # a raylet without Ray
+    return one
 
 
 def keep(workers: WarmWorkers, count: int) -> tuple[int, int]:
-    return asyncio.run(workers.keep(count))
+    seen = asyncio.run(workers.keep(count))
+    assert seen.offered
+    return seen.ready, seen.coming
+
+
+def test_nobody_is_asked_before_some_are_wanted_and_the_raylet_is_looked_for_once(raylet: Raylet) -> None:
+    workers = WarmWorkers()
+    assert raylet.found == 0
+    for _ in range(3):
+        keep(workers, 1)
+    assert raylet.found == 1
+
+
+def test_a_ray_that_does_not_offer_it_is_reported_as_such(raylet: Raylet) -> None:
+    raylet.problem = NotOfferedError("PrestartWorkers")
+    assert asyncio.run(WarmWorkers().keep(1)) == WarmWorkersSeen(0, 0, offered=False)
+
+
+def test_a_raylet_that_could_not_be_reached_is_looked_for_again(raylet: Raylet) -> None:
+    raylet.problem = ConnectionError("it is away")
+    workers = WarmWorkers()
+    with pytest.raises(ConnectionError):
+        asyncio.run(workers.keep(1))
+    raylet.problem = None
+    assert keep(workers, 1) == (0, 1)
 
 
 def test_those_that_were_asked_for_are_waited_for_before_more_are(raylet: Raylet) -> None:
-    workers = workers_of(raylet)
+    workers = WarmWorkers()
     assert [keep(workers, 4) for _ in range(3)] == [(0, 2)] * 3
     assert raylet.asked == [CORES]
     raylet.processes = [1]
@@ -62,20 +95,20 @@ def test_those_that_were_asked_for_are_waited_for_before_more_are(raylet: Raylet
 
 def test_those_that_never_come_are_asked_for_again(raylet: Raylet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm_workers, "PATIENCE_S", -1.0)
-    workers = workers_of(raylet)
+    workers = WarmWorkers()
     assert [keep(workers, 1) for _ in range(2)] == [(0, 1)] * 2
     assert raylet.asked == [1, 1]
 
 
 def test_those_that_come_are_reckoned_with_when_fewer_are_wanted(raylet: Raylet) -> None:
-    workers = workers_of(raylet)
+    workers = WarmWorkers()
     keep(workers, 2)
     assert keep(workers, 0) == (0, 2)
 
 
 def test_processes_of_another_environment_do_not_count(raylet: Raylet) -> None:
     raylet.processes = [-1, -2, 3]
-    assert keep(workers_of(raylet), 1) == (1, 0)
+    assert keep(WarmWorkers(), 1) == (1, 0)
     assert raylet.asked == []
 
 
@@ -85,7 +118,7 @@ def test_no_more_agents_are_placed_here_than_processes_are_ready(
     monkeypatch.setattr(warm_workers, "NodeAffinitySchedulingStrategy", lambda *_, **__: "here")
     monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=str))
     raylet.processes = [1, 2]
-    workers = workers_of(raylet)
+    workers = WarmWorkers()
     assert workers.placement({}) == "DEFAULT"
     keep(workers, 2)
     assert workers.placement({"label_selector": {"zone": "a"}}) == "DEFAULT"
