@@ -36,7 +36,7 @@ def crash(stage: Stage) -> list[Row]:
     return [
         value_row(10, f"{SUBJECT} → seen by the mesh, p50", seen, unit="s", target=at_most(0.05), note=note),
         ratio_row(
-            10, f"{SUBJECT} → answers again", pairs, unit="s", rival="raw actor, restarted by Ray", target=at_most(1.10)
+            10, f"{SUBJECT} → answers again", pairs, unit="s", rival="raw actor, restarted by Ray", target=at_most(1.05)
         ),
     ]
 

@@ -51,7 +51,7 @@ def against_serve(stage: Stage) -> list[Row]:
         )
     pairs = list(zip(rates["ours"], rates["serve"], strict=True))
     rival = f"Ray Serve, {agents} replicas to healthy"
-    return [ratio_row(4, _subject(agents), pairs, unit="/s", rival=rival, target=at_least(1.3))]
+    return [ratio_row(4, _subject(agents), pairs, unit="/s", rival=rival, target=at_least(2.0))]
 
 
 def burst(stage: Stage, side: Side, agents: int, name: str) -> float:

@@ -22,12 +22,12 @@ from itertools import count, cycle, islice
 from typing import Any
 
 from schedulemesh.core.amounts import Amounts
+from schedulemesh.core.environments import Environment
 from schedulemesh.core.messages import (
     AnyBody,
     CreateAgent,
     CreatePool,
     DeleteAgent,
-    Environment,
     Request,
     decode_request,
     encode_request,
@@ -180,7 +180,6 @@ def _agent_body(pool: int, n: int) -> CreateAgent:
         decorator={},
         labels={"shard": str(n % 64)},
         timeout_s=300.0,
-        show_output=False,
     )
 
 

@@ -41,14 +41,14 @@ def cold(stage: Stage) -> list[Row]:
     pairs = list(zip(taken["ours"], taken["raw"], strict=True))
     alike = list(zip(taken["ours"], taken["with_env"], strict=True))
     return [
-        ratio_row(1, f"{COLD}, p50", pairs, unit="s", rival=RIVAL, target=at_most(1.05), note=_NOTE),
+        ratio_row(1, f"{COLD}, p50", pairs, unit="s", rival=RIVAL, target=at_most(1.03), note=_NOTE),
         ratio_row(
             1,
             f"{COLD}, p95",
             pairs,
             unit="s",
             rival=RIVAL,
-            target=at_most(1.10),
+            target=at_most(1.08),
             statistic=ratio_of_quantiles(0.95),
             shows=_p95,
             note=_NOTE,
@@ -73,7 +73,7 @@ def warm(stage: Stage) -> list[Row]:
     ours.scheduler.stop(force=True)
     pairs = list(zip(taken["ours"], taken["raw"], strict=True))
     note = f"a pool that keeps {_KEPT_WARM} workers warm; the rival finds no idle worker"
-    return [ratio_row(2, WARM, pairs, unit="s", rival=RIVAL, target=at_most(0.25), note=note)]
+    return [ratio_row(2, WARM, pairs, unit="s", rival=RIVAL, target=at_most(0.20), note=note)]
 
 
 def _first_answer(stage: Stage, side: Side, name: str) -> float:

@@ -53,6 +53,7 @@ SUBJECTS = (
     Subject("durable.py", (11,)),
     Subject("decide.py", (12,), needs_cluster=False),
     Subject("idle.py", (13,)),
+    Subject("first_create.py", (14,)),
 )
 
 

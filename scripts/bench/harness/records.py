@@ -10,12 +10,12 @@ import ray
 import schedulemesh
 from harness.rounds import say
 from harness.stub import StubSupervisor
+from schedulemesh.core.environments import Environment
 from schedulemesh.core.messages import (
     AnyBody,
     CreateAgent,
     CreateAgents,
     CreatePool,
-    Environment,
     Reply,
     Request,
     decode_reply,
@@ -110,5 +110,4 @@ def request(name: str) -> CreateAgent:
         decorator={},
         labels={"role": "worker"},
         timeout_s=300.0,
-        show_output=False,
     )

@@ -11,15 +11,25 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from harness.probes import worst_stall
-from schedulemesh.core.messages import PROTOCOL, Environment
+from schedulemesh.core.environments import Environment
+from schedulemesh.core.messages import PROTOCOL
 from schedulemesh.supervisor.cluster import RayCluster
+from schedulemesh.supervisor.dispatch import Dispatch
 from schedulemesh.supervisor.door import Door
 from schedulemesh.supervisor.effects import Address, Launch
-from schedulemesh.supervisor.events import ActorPhase, ActorSeen, LaunchReady, LaunchReport, TableRead, WarmSeen
+from schedulemesh.supervisor.events import (
+    ActorPhase,
+    ActorSeen,
+    LauncherSeen,
+    LaunchReady,
+    LaunchReport,
+    TableRead,
+    WarmSeen,
+)
 from schedulemesh.supervisor.logs import log_to_stderr
 from schedulemesh.supervisor.mesh import Mesh
 from schedulemesh.supervisor.runner import Runner
@@ -56,7 +66,8 @@ class StubSupervisor:
             die=_die,
             ended=lambda: None,
         )
-        self._door = Door(mesh, self._runner)
+        dispatch = Dispatch(mesh, namespace, store=self._store, starter=NoStarter(), idle_s=60.0)  # asked for nothing
+        self._door = Door(mesh, self._runner, dispatch)
         await self._runner.start()
         gc.freeze()  # as the real one
 
@@ -125,9 +136,6 @@ class StubLaunchers:
     def __init__(self, table: StubTable) -> None:
         self._table = table
 
-    def warm(self, environment_key: str, environment: Environment) -> None:
-        pass
-
     def keep_ready(self, environment_key: str, count: int, seen: Callable[[WarmSeen], None]) -> None:
         """No process is behind any agent here."""
 
@@ -142,11 +150,24 @@ class StubLaunchers:
     async def kill(self, address: Address, environment_key: str) -> None:  # noqa: ARG002 - a port
         self._table.end(address.uid)
 
-    async def sweep(self) -> None:
-        pass
+    def seen(self, seen: LauncherSeen) -> None:
+        """No launcher is in this table."""
+
+    def seen_all(self, launchers: Sequence[LauncherSeen]) -> None:
+        """No launcher is in this table."""
 
     async def close(self) -> None:
         pass
+
+
+class NoStarter:
+    """No launcher is ever needed here."""
+
+    async def start(self, environment_key: str, environment: Environment) -> str:  # noqa: ARG002 - a port
+        return "there are no launchers here"
+
+    async def start_bare(self) -> str:
+        return "there are no launchers here"
 
 
 class StubWatcher:
@@ -156,7 +177,9 @@ class StubWatcher:
         self._table = table
         self._known = asyncio.Event()
 
-    async def watch(self, seen: Callable[[ActorSeen], None], table: Callable[[TableRead], Awaitable[None]]) -> None:
+    async def watch(
+        self, seen: Callable[[ActorSeen | LauncherSeen], None], table: Callable[[TableRead], Awaitable[None]]
+    ) -> None:
         self._table.pushed = seen
         await self._known.wait()  # after a restart the books first say which actors they expect
         while True:
