@@ -14,6 +14,7 @@ from hostile_wire import POOL, READABLE, RESOURCES, TARGET, bodies, unchanged
 from hypothesis import strategies as st
 from odd_values import EvilReduce, Odd, just, odd_values
 from raycluster import eventually
+from rayview import books_of
 
 import schedulemesh
 from schedulemesh import AgentActor, AgentRequest, AgentStartError, AgentStartTimeoutError, ScheduleMeshError, Scheduler
@@ -173,7 +174,7 @@ class HostileDriver:
         """All that the mesh shows of itself; its process id is in its status."""
         agents = self.scheduler.list_agents()["agents"]
         shown = [{field: value for field, value in agent.items() if field != "handle"} for agent in agents]
-        return self.scheduler.status(), self.scheduler.list_pools(), shown
+        return *books_of(self.scheduler), shown
 
     def _is_readable(self, error: ScheduleMeshError) -> None:
         text = str(error)

@@ -258,6 +258,7 @@ class HostileSender:
     def look(self) -> None:
         """Take what the mesh shows of itself as what may not change from now on. Its process id is in its status."""
         self.ledger = [self._asked(body) for body in (Status(), ListPools(), ListAgents(None, {}))]
+        self.ledger[0].pop("launchers")  # they come and go with their drivers, whatever is asked
 
     def _checked(self, reply: Reply) -> str:
         """What was answered; fails if that is neither a result nor an error that can be read."""

@@ -83,6 +83,12 @@ def kill_supervisor(scheduler: schedulemesh.Scheduler) -> int:
     return pid
 
 
+def books_of(scheduler: schedulemesh.Scheduler) -> list[Any]:
+    """What a mesh shows of its pools and agents. Launchers come and go with their drivers, whatever is asked."""
+    status = {name: value for name, value in scheduler.status().items() if name != "launchers"}
+    return [status, scheduler.list_pools()]
+
+
 def state_of(scheduler: schedulemesh.Scheduler, name: str) -> str:
     return scheduler.get_agent(name)["agent"]["state"]
 

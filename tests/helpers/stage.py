@@ -217,6 +217,10 @@ class Stage:
         while self.process is None or not self.process.up:
             self.step()
         self.judge.at_rest(self.process.mesh)
+        if (
+            self.process.dispatch.left_behind()
+        ):  # Ray's table has to be read twice, where a launcher's death was not told
+            self._run(SETTLED_WITHIN_S)
         left = self.process.dispatch.left_behind()
         self.judge.expect(not left, f"orders are left behind: {left}")
         kept = dict(self.shelf.kept)

@@ -13,7 +13,7 @@ import pytest
 import ray
 from drivers import MESH
 from raycluster import RealCluster
-from rayview import living_actors
+from rayview import books_of, living_actors
 
 import schedulemesh
 from schedulemesh import AgentActor, InvalidRequestError, Scheduler
@@ -205,10 +205,10 @@ def test_without_the_token_nobody_gets_in(scheduler: Scheduler, cluster: RealClu
 
 def unchanged(scheduler: Scheduler, refused: Callable[[], Any]) -> None:
     """The call is refused with one of our errors, and neither the books nor Ray have changed."""
-    before = (scheduler.status(), scheduler.list_pools())
+    before = books_of(scheduler)
     with pytest.raises(schedulemesh.ScheduleMeshError) as refusal:
         refused()
     assert isinstance(refusal.value, (ValueError, TypeError))
     assert len(str(refusal.value)) < 1000
-    assert (scheduler.status(), scheduler.list_pools()) == before
+    assert books_of(scheduler) == before
     assert living_actors() == []

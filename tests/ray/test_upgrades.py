@@ -13,6 +13,7 @@ import pytest
 import ray
 from drivers import MESH
 from raycluster import RealCluster
+from rayview import books_of
 
 import schedulemesh
 from schedulemesh import AgentActor, ProtocolMismatchError, Scheduler, SupervisorUnavailableError
@@ -65,7 +66,7 @@ def test_a_client_of_another_version_is_told_so_and_changes_nothing(
     scheduler: Scheduler, cluster: RealCluster, monkeypatch: pytest.MonkeyPatch, other: int
 ) -> None:
     scheduler.create_pool("versions", resources={"cpu": 1})
-    before = (scheduler.status(), scheduler.list_pools(), kvstore.stored(MESH))
+    before = [*books_of(scheduler), kvstore.stored(MESH)]
     with monkeypatch.context() as patched:
         patched.setattr(messages, "PROTOCOL", other)
         for refused in (
@@ -81,7 +82,7 @@ def test_a_client_of_another_version_is_told_so_and_changes_nothing(
                 refused()
             assert str(caught.value) == says(other, PROTOCOL)
     assert shell(cluster, MESH, protocol=other) == (1, f"error: {says(other, PROTOCOL)}")
-    for now, was in zip((scheduler.status(), scheduler.list_pools(), kvstore.stored(MESH)), before, strict=True):
+    for now, was in zip([*books_of(scheduler), kvstore.stored(MESH)], before, strict=True):
         assert now == was
 
 
