@@ -8,7 +8,7 @@ import pytest
 from random_schedule import RandomSchedule
 from stage import ViolationError
 
-SEEDS, CHUNK = 2000, 100
+SEEDS, CHUNK = 1500, 100
 REACHED = (
     ":own) is created",
     "(bare:own) is created",

@@ -14,6 +14,7 @@ from mesh_driver import agent_body
 from stage import Stage, ViolationError
 
 from schedulemesh.core.environments import Environment
+from schedulemesh.core.launch_protocol import BARE
 from schedulemesh.core.messages import (
     AnyBody,
     CreateAgent,
@@ -135,7 +136,9 @@ class RandomSchedule:
         self.stage.ray.launchers.lose_driver(launcher)
 
     def _freeze_launcher(self, launcher: LauncherActor) -> None:
-        self.stage.ray.launchers.freeze(launcher, self._dice.choice(FROZEN_S))
+        seconds = self._dice.choice(FROZEN_S)
+        if launcher.key != BARE or seconds is not None:  # nobody replaces a bare one that hangs for ever
+            self.stage.ray.launchers.freeze(launcher, seconds)
 
     def _imitate_launcher(self, launcher: LauncherActor) -> None:
         if launcher.process is not None:
